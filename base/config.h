@@ -1,0 +1,25 @@
+/* keyline.conf (INI, read with inih). Every key that exists stands in config_list.h with its default and its meaning;
+ * an unknown section or key is an error with its line, so that a typing mistake cannot silently change a station.
+ * Sections named "slot NAME" repeat. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct config;
+
+/* A missing file gives the defaults. */
+int config_load(const char *path, struct config **ret, struct err *e);
+void config_free(struct config **c);
+/* The value or the default of config_list.h ("" when there is none). Asking for a key that is not listed is a bug: abort. */
+const char *config_get(const struct config *c, const char *section, const char *key);
+/* Numbers are checked against their range when loaded. */
+int64_t config_num(const struct config *c, const char *section, const char *key);
+
+struct config_slot {
+    const char *name;    /* "01" of [slot 01] */
+    const char *port;    /* path of the serial device; may be absent until something is plugged in */
+    const char *driver;  /* a name of the driver table */
+    unsigned baud;
+};
+size_t config_slots(const struct config *c, const struct config_slot **ret);

@@ -1,0 +1,12 @@
+/* What every process of ours does first and last: log, no core files, umask, SIGTERM/SIGINT end the loop in order,
+ * SIGPIPE ignored, and it ends when its supervisor dies ($KEYLINE_SUPERVISED=1: PR_SET_PDEATHSIG). */
+#pragma once
+#include <systemd/sd-event.h>
+
+struct err;
+
+/* program: the log's name. ret_event may be NULL for processes that only block (slotd): then SIGTERM and SIGINT
+ * keep their default action. */
+int daemon_init(const char *program, sd_event **ret_event, struct err *e);
+/* sd_notify(READY=1), watchdog when systemd asks for one, then the loop; returns the exit status. */
+int daemon_run(sd_event *event);

@@ -1,0 +1,78 @@
+/* Every error Keyline can report, once: identifier, name, class, what to do next.
+ * The name goes over the bus as org.keyline.Error.<name>, into the registry's runs and events,
+ * and onto the operator's screen; docs/errors.md is checked against this list by a test.
+ * The class alone decides what the program does (err.h). */
+
+/* general */
+ERR(BUG, "Bug", BUG, "This is a defect in Keyline: keep the log and report it.")
+ERR(NOMEM, "NoMemory", STORE, "The station is out of memory: close other programs, restart the appliance.")
+ERR(IO, "Io", STORE, "A file could not be read or written: check the disk and the permissions.")
+ERR(DISK_FULL, "DiskFull", STORE, "The disk is full: make room, then the line goes on by itself.")
+ERR(ARGUMENT, "BadArgument", OPERATOR, "Correct the command; --help shows examples.")
+ERR(CONFIG, "Config", OPERATOR, "Correct keyline.conf; 'keyline --help' names the manual page.")
+ERR(NOT_FOUND, "NotFound", OPERATOR, "Check the name; the list commands show what there is.")
+ERR(EXISTS, "Exists", OPERATOR, "It is there already: choose another name or use the existing one.")
+ERR(STATE, "BadState", OPERATOR, "This step is not allowed now: look at its state first.")
+ERR(LIMIT, "Limit", OPERATOR, "It is larger than Keyline accepts: split it.")
+ERR(DENIED, "Denied", PEER, "This user may not do that: use an account that may.")
+ERR(PROTOCOL, "Protocol", PEER, "Two parts of Keyline disagree: check that all have the same version.")
+ERR(TIMEOUT, "Timeout", RETRY, "No answer in time: it is tried again.")
+ERR(UNAVAILABLE, "Unavailable", RETRY, "A part of the appliance is not running: start it with 'keyline run'.")
+ERR(INTERRUPTED, "Interrupted", RETRY, "The run was interrupted: put the device in again, it goes on where it was.")
+
+/* manifests and jobs */
+ERR(MANIFEST, "Manifest", OPERATOR, "Correct the rows named and import the file again; nothing was imported.")
+ERR(NO_JOB, "NoJob", OPERATOR, "No approved job waits for this device: approve the job first.")
+
+/* authority */
+ERR(TICKET, "BadTicket", OPERATOR, "The approval is damaged or forged: have the job approved again.")
+ERR(TICKET_UNTRUSTED, "UntrustedApprover", OPERATOR, "The approver is not among the signer's trust anchors: use an approver that is.")
+ERR(TICKET_EXPIRED, "TicketExpired", OPERATOR, "The approval is not valid now: check the clock, or approve again.")
+ERR(TICKET_STATION, "WrongStation", OPERATOR, "The approval is for other stations: run the job there, or approve it for this one.")
+ERR(QUOTA, "Quota", OPERATOR, "The approved quantity is used up: have a larger quantity approved.")
+ERR(PROOF, "NotAuthorised", OPERATOR, "This row is not in the approved manifest: import the approved file.")
+ERR(PROFILE, "Profile", OPERATOR, "The certificate profile is unknown or does not fit the row.")
+
+/* certification */
+ERR(NONCE, "StaleNonce", RETRY, "The request took too long or the signer was restarted: it is tried again.")
+ERR(CSR, "BadRequest", DEVICE, "The device's certificate request is malformed: set the device aside.")
+ERR(POSSESSION, "NoPossession", DEVICE, "The device did not prove that it holds its key: set the device aside.")
+ERR(KEY_TYPE, "KeyType", DEVICE, "The device's key is of a type the profile does not allow.")
+ERR(KEY_WEAK, "WeakKey", DEVICE, "The device's key is weak or known: set the device aside.")
+ERR(KEY_REUSED, "KeyReused", DEVICE, "Another device has this very key: set both devices aside.")
+ERR(KEY_CHANGED, "KeyChanged", OPERATOR, "The device has a certificate for another key: a supervisor must allow a re-issue.")
+
+/* the token */
+ERR(TOKEN_ABSENT, "TokenAbsent", HSM, "The HSM is not there: connect it, or correct [token] in keyline.conf.")
+ERR(TOKEN_PIN, "TokenPin", HSM, "The HSM refused the PIN; it was tried once only: correct the PIN file.")
+ERR(TOKEN_LOCKED, "TokenLocked", HSM, "The HSM's PIN is locked: unlock it with its security officer PIN.")
+ERR(TOKEN_FULL, "TokenFull", HSM, "The HSM has no room left: remove unused objects.")
+ERR(TOKEN, "TokenFailed", HSM, "The HSM does not work: check its cable and its state.")
+ERR(KEY_POLICY, "KeyPolicy", HSM, "The CA key could leave the HSM: create it sensitive and not extractable.")
+ERR(SIGNATURE, "BadSignature", HSM, "The HSM gave a wrong signature: stop and have the HSM checked.")
+ERR(LEDGER, "Ledger", STORE, "The issuance ledger is damaged: restore it; do not delete it.")
+
+/* devices and ports */
+ERR(PORT, "Port", OPERATOR, "The port cannot be opened: check the cable, the slot's path and its permissions.")
+ERR(DEVICE_GONE, "DeviceGone", DEVICE, "The device was pulled: put it in again, it goes on where it was.")
+ERR(DEVICE_SILENT, "DeviceSilent", DEVICE, "The device stopped answering: check its power and contact, put it in again.")
+ERR(DEVICE_GARBAGE, "DeviceGarbage", DEVICE, "The device's answers make no sense: check the baud rate, the contact and the firmware.")
+ERR(DEVICE_REFUSED, "DeviceRefused", DEVICE, "The device refused a step: set it aside for repair.")
+ERR(DEVICE_UNSUPPORTED, "DeviceUnsupported", DEVICE, "The device's firmware lacks what this job needs: update it.")
+ERR(DEVICE_SEALED, "DeviceSealed", DEVICE, "The device was sealed with other credentials: set it aside.")
+ERR(DEVICE_READBACK, "ReadBack", DEVICE, "The device did not keep what was written: its memory is faulty, set it aside.")
+ERR(DEVICE_CHALLENGE, "ChallengeFailed", DEVICE, "The device cannot use the key it was certified for: set it aside.")
+ERR(DEVICE_UNKNOWN, "DeviceUnknown", OPERATOR, "The device is in no approved job: check its label, or import and approve its manifest.")
+ERR(DEVICE_DONE, "DeviceDone", OPERATOR, "The device is registered already: take it out, it is good.")
+ERR(DEVICE_BUSY, "DeviceBusy", OPERATOR, "The same identity is being worked on in another slot: two devices claim one name, set both aside.")
+ERR(DEVICE_QUARANTINED, "DeviceQuarantined", OPERATOR, "The device is in quarantine: a supervisor must release it.")
+
+/* the registry */
+ERR(STORE, "Store", STORE, "The registry failed: check the disk; do not delete the file.")
+ERR(SCHEMA_NEWER, "SchemaNewer", STORE, "The registry was written by a newer Keyline: install that version.")
+
+/* upstream */
+ERR(UPSTREAM_DOWN, "UpstreamDown", RETRY, "Upstream cannot be reached: work goes on, records wait and are sent later.")
+ERR(UPSTREAM_REFUSED, "UpstreamRefused", OPERATOR, "Upstream refused the records: check the account and the address in keyline.conf.")
+ERR(UPSTREAM_CONFLICT, "UpstreamConflict", OPERATOR, "Upstream holds other records under this number: is a second station using this name?")
+ERR(UPSTREAM_NONSENSE, "UpstreamNonsense", RETRY, "Upstream answered what the contract does not allow: check that the address is right.")

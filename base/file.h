@@ -1,0 +1,16 @@
+/* Files whose loss would matter: read with a limit, replaced atomically, durable before return. */
+#pragma once
+#include <stddef.h>
+#include <sys/types.h>
+
+struct err;
+struct buf;
+
+/* Appends the whole file; more than max bytes is ERR_LIMIT, a missing one ERR_NOT_FOUND. */
+int file_read(const char *path, size_t max, struct buf *out, struct err *e);
+/* Temporary in the same directory, fsync, rename, fsync of the directory. */
+int file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct err *e);
+/* mkdir -p with mode for those it makes. */
+int file_mkdirs(const char *path, mode_t mode, struct err *e);
+/* First line of a file that holds a secret (PIN, passphrase), without the newline; refuses a file others can read. */
+int file_read_secret(const char *path, struct buf *ret_secret, struct err *e);

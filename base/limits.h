@@ -1,0 +1,38 @@
+/* Every numeric limit of the product, with its reason. Nothing else may state one. */
+#pragma once
+
+/* manifest */
+#define MANIFEST_BYTES_MAX    (200u * 1000 * 1000) /* the template's documented limit is 200 MB */
+#define MANIFEST_ROWS_MAX     2000000u             /* leaves of one job's tree; memory of an import stays under 1 GB */
+#define MANIFEST_ERRORS_MAX   1000u                /* errors returned one by one; the rest is counted */
+#define MANIFEST_VALUE_MAX    4096u                /* one field: a PEM CSR of RSA-4096 has 1,800 bytes */
+#define NAME_BYTES_MAX        128u                 /* device, group, slot and station names */
+#define HWID_BYTES_MAX        128u                 /* what a device calls itself */
+
+/* rows and trees */
+#define ROW_FIELDS_MAX        64u                  /* columns of a manifest */
+#define ROW_BYTES_MAX         16384u               /* an encoded row; keeps an Issue message small */
+#define MERKLE_PROOF_MAX      64u                  /* nodes of a proof: a tree of 2^64 leaves */
+
+/* bus */
+#define BUS_MESSAGE_MAX       (1u << 20)           /* one call's byte array */
+#define BUS_TIMEOUT_MS        15000u               /* a local call: covers an HSM of one signature a second with 8 waiting */
+#define BUS_PEERS_MAX         256u                 /* 64 slots, their restarts, and the tools of a person */
+
+/* certification */
+#define TICKET_BYTES_MAX      16384u               /* a JWS with a chain of three certificates */
+#define TICKET_STATIONS_MAX   64u
+#define CSR_BYTES_MAX         8192u                /* RSA-4096 with every attribute is under 2 KB */
+#define CERT_BYTES_MAX        8192u
+#define CHAIN_BYTES_MAX       32768u
+#define NONCE_BYTES           32u
+#define NONCE_VALID_S         300                  /* RSA-4096 key generation on a small MCU takes minutes */
+
+/* device link (docs/link-protocol.md states the wire's own limits) */
+#define CONFIG_BYTES_MAX      16384u               /* bootstrap configuration put into a device */
+
+/* upstream */
+#define OUTBOX_BATCH_RECORDS  500u                 /* about 1 MB; one PUT on a slow line ends within a minute */
+#define OUTBOX_BATCH_BYTES    (4u << 20)
+#define UPSTREAM_TIMEOUT_S    60
+#define UPSTREAM_BACKOFF_MAX_S 300

@@ -1,0 +1,25 @@
+/* Text forms of bytes: hex, base64url (RFC 4648 section 5, no padding), times, and checks on names and UTF-8. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct buf;
+
+/* out needs 2*len+1 bytes; lower case. */
+void hex_format(const uint8_t *bytes, size_t len, char *out);
+/* Exactly len bytes from 2*len hex digits of either case; -1 otherwise (no err: callers say what it was). */
+int hex_parse(const char *text, size_t text_len, uint8_t *ret, size_t len);
+int base64url_encode(const void *bytes, size_t len, struct buf *out, struct err *e);
+int base64url_decode(const char *text, size_t len, struct buf *out, struct err *e);
+bool utf8_valid(const char *s, size_t len); /* RFC 3629; NUL, surrogates and overlong forms refused */
+/* A name people type and programs put into paths and topics: 1..NAME_BYTES_MAX bytes of valid UTF-8,
+ * no control characters, no '/', not "." or "..", no leading or trailing space. */
+bool name_valid(const char *s, size_t len);
+/* RFC 3339 UTC with milliseconds: "2026-11-23T10:20:30.123Z"; out needs TIME_TEXT_MAX bytes. */
+#define TIME_TEXT_MAX 32
+void time_format(int64_t unix_ms, char *out);
+int64_t time_now_ms(void);      /* CLOCK_REALTIME */
+int64_t time_monotonic_ms(void);
+int text_parse_u64(const char *s, uint64_t *ret); /* decimal digits only, no sign, no space; -1 otherwise */

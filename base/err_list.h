@@ -76,3 +76,4 @@ ERR(UPSTREAM_DOWN, "UpstreamDown", RETRY, "Upstream cannot be reached: work goes
 ERR(UPSTREAM_REFUSED, "UpstreamRefused", OPERATOR, "Upstream refused the records: check the account and the address in keyline.conf.")
 ERR(UPSTREAM_CONFLICT, "UpstreamConflict", OPERATOR, "Upstream holds other records under this number: is a second station using this name?")
 ERR(UPSTREAM_NONSENSE, "UpstreamNonsense", RETRY, "Upstream answered what the contract does not allow: check that the address is right.")
+ERR(UPSTREAM_UNTRUSTED, "UpstreamUntrusted", OPERATOR, "Upstream's certificate is not to be trusted, nothing was sent: check [upstream] url and ca_file, and the clock.")

@@ -34,5 +34,11 @@
 /* upstream */
 #define OUTBOX_BATCH_RECORDS  500u                 /* about 1 MB; one PUT on a slow line ends within a minute */
 #define OUTBOX_BATCH_BYTES    (4u << 20)
-#define UPSTREAM_TIMEOUT_S    60
-#define UPSTREAM_BACKOFF_MAX_S 300
+#define UPSTREAM_CONNECT_S     15                  /* name, TCP and TLS; longer is not a line that carries records */
+#define UPSTREAM_EXCHANGE_S    900                 /* one request in all: 4 MB at 56 kbit/s take 600 s */
+#define UPSTREAM_BACKOFF_MIN_S 1                   /* the first pause is drawn from 0 to this, each next from twice as much */
+#define UPSTREAM_BACKOFF_MAX_S 300                 /* a line that comes back is noticed within 5 minutes */
+#define UPSTREAM_RETRY_AFTER_MAX_S 3600            /* a wrong Retry-After (or a wrong clock) stops us for an hour at most */
+#define UPSTREAM_URL_MAX       2048u               /* [upstream] url; with the batch's path every server takes it */
+#define UPSTREAM_HEADER_MAX    (32u << 10)         /* all headers of one answer */
+#define JOBD_BACKOFF_MAX_S     5                   /* jobd is on this machine and back within seconds */

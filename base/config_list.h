@@ -1,4 +1,12 @@
-/* KEY(section, key, kind, default, min, max, meaning). Kind: STR or NUM. The table keyline.conf(5) is made from. */
+/* Every key of keyline.conf: what the program accepts and what keyline.conf(5) says are both made from this table.
+ * KEY(section, key, kind, default, min, max, meaning) and SLOT_KEY(key, kind, default, min, max, meaning), which stand
+ * in the sections "slot NAME". Kind: STR or NUM. Whoever includes it defines the one or both of them. */
+#ifndef KEY
+#define KEY(section, key, kind, default_value, min, max, meaning)
+#endif
+#ifndef SLOT_KEY
+#define SLOT_KEY(key, kind, default_value, min, max, meaning)
+#endif
 KEY("station", "name", STR, "", 0, 0, "This station's name, unique in the account: part of every record sent upstream. Default: the host's name.")
 KEY("station", "account_id", STR, "00000000-0000-0000-0000-000000000000", 0, 0, "Device Trust Manager account.")
 KEY("station", "division_id", STR, "00000000-0000-0000-0000-000000000000", 0, 0, "Division in the account.")
@@ -23,3 +31,9 @@ KEY("access", "admin_uid", NUM, "-1", -1, 4294967294, "A further user who may us
 KEY("access", "slot_uid", NUM, "-1", -1, 4294967294, "The user slotd runs as, if another.")
 KEY("access", "sync_uid", NUM, "-1", -1, 4294967294, "The user syncd runs as, if another.")
 KEY("access", "jobs_uid", NUM, "-1", -1, 4294967294, "The user jobd runs as, if another than signerd's.")
+
+SLOT_KEY("port", STR, "", 0, 0, "Path of the serial device; it may be absent until something is plugged in. Required.")
+SLOT_KEY("driver", STR, "keyline", 0, 0, "The driver that talks to the devices of this slot.")
+SLOT_KEY("baud", NUM, "115200", 1200, 4000000, "Speed of the line.")
+#undef KEY
+#undef SLOT_KEY

@@ -12,7 +12,7 @@ ERR(ARGUMENT, "BadArgument", OPERATOR, "Correct the command; --help shows exampl
 ERR(CONFIG, "Config", OPERATOR, "Correct keyline.conf; 'keyline --help' names the manual page.")
 ERR(NOT_FOUND, "NotFound", OPERATOR, "Check the name; the list commands show what there is.")
 ERR(EXISTS, "Exists", OPERATOR, "It is there already: choose another name or use the existing one.")
-ERR(STATE, "BadState", OPERATOR, "This step is not allowed now: look at its state first.")
+ERR(BAD_STATE, "BadState", OPERATOR, "This step is not allowed now: look at its state first.")
 ERR(LIMIT, "Limit", OPERATOR, "It is larger than Keyline accepts: split it.")
 ERR(DENIED, "Denied", PEER, "This user may not do that: use an account that may.")
 ERR(PROTOCOL, "Protocol", PEER, "Two parts of Keyline disagree: check that all have the same version.")

@@ -14,6 +14,14 @@
 #define ROW_BYTES_MAX         16384u               /* an encoded row; keeps an Issue message small */
 #define MERKLE_PROOF_MAX      64u                  /* nodes of a proof: a tree of 2^64 leaves */
 
+/* files and the log */
+#define CONF_FILE_MAX         (256u << 10)         /* keyline.conf: 64 slots with a page of comments each */
+#define CONF_NAME_MAX         48u                  /* section and key names: inih cuts longer ones without a word */
+#define CONF_SLOTS_MAX        256u                 /* more than the USB ports one host can drive */
+#define SECRET_FILE_MAX       4096u                /* a PIN or passphrase, and a comment below it */
+#define LOG_LINE_MAX          4096u                /* PIPE_BUF: lines of several processes in one pipe stay whole */
+#define LOG_VALUE_MAX         700u                 /* bytes of one value: an error's message fits; four bytes each when escaped */
+
 /* bus */
 #define BUS_MESSAGE_MAX       (1u << 20)           /* one call's byte array */
 #define BUS_TIMEOUT_MS        15000u               /* a local call: covers an HSM of one signature a second with 8 waiting */

@@ -18,10 +18,12 @@ struct log_field {
 #define LOG_STR(k, v)      {.key = (k), .str = (v) ? (v) : "-", .len = SIZE_MAX}
 #define LOG_MEM(k, v, n)   {.key = (k), .str = (const char *)(v), .len = (n)}
 #define LOG_NUM(k, v)      {.key = (k), .num = (int64_t)(v)}
-#define log_error(event, ...)   log_fields(LOG_ERR, event, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(,) {0}})
-#define log_warning(event, ...) log_fields(LOG_WARNING, event, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(,) {0}})
-#define log_info(event, ...)    log_fields(LOG_INFO, event, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(,) {0}})
-#define log_debug(event, ...)   log_fields(LOG_DEBUG, event, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(,) {0}})
+/* log_info("issued", LOG_STR("device", name), LOG_NUM("ms", 3)): the event, then any number of fields. */
+#define LOG_AT(priority, event, ...) log_fields(priority, event, (const struct log_field[]){__VA_ARGS__})
+#define log_error(...)   LOG_AT(LOG_ERR, __VA_ARGS__, {0})
+#define log_warning(...) LOG_AT(LOG_WARNING, __VA_ARGS__, {0})
+#define log_info(...)    LOG_AT(LOG_INFO, __VA_ARGS__, {0})
+#define log_debug(...)   LOG_AT(LOG_DEBUG, __VA_ARGS__, {0})
 
 /* program: put before each event when stderr is not the journal. Level from $KEYLINE_LOG (error, warning, info, debug). */
 void log_open(const char *program);

@@ -12,8 +12,13 @@ void hex_format(const uint8_t *bytes, size_t len, char *out);
 /* Exactly len bytes from 2*len hex digits of either case; -1 otherwise (no err: callers say what it was). */
 int hex_parse(const char *text, size_t text_len, uint8_t *ret, size_t len);
 int base64url_encode(const void *bytes, size_t len, struct buf *out, struct err *e);
+/* Strict: no padding, no white space, no stray bits; ERR_ARGUMENT otherwise, and out is as it was. */
 int base64url_decode(const char *text, size_t len, struct buf *out, struct err *e);
+/* The character that s begins with; its length in bytes, or 0 when that is not valid UTF-8 (or len is 0). */
+size_t utf8_next(const char *s, size_t len, uint32_t *ret);
 bool utf8_valid(const char *s, size_t len); /* RFC 3629; NUL, surrogates and overlong forms refused */
+/* Puts '?' for every control character and for bytes that are not UTF-8: safe for terminals, logs and D-Bus. */
+void text_make_printable(char *s);
 /* A name people type and programs put into paths and topics: 1..NAME_BYTES_MAX bytes of valid UTF-8,
  * no control characters, no '/', not "." or "..", no leading or trailing space. */
 bool name_valid(const char *s, size_t len);

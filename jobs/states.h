@@ -34,7 +34,7 @@ struct run_step_info {
 };
 const struct run_step_info *run_step_info(enum run_step step);
 int run_step_from_name(const char *name, enum run_step *ret);
-/* ERR_STATE when `to` may not follow `from`. */
+/* ERR_BAD_STATE when `to` may not follow `from`. */
 int run_step_advance(enum run_step from, enum run_step to, struct err *e);
 
 const char *device_state_name(enum device_state s); /* "Enrolled" */

@@ -4,6 +4,7 @@
 #include "base/bus.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +55,8 @@ static int passed_socket(const char *path)
 {
     int n = sd_listen_fds(0);
     for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++)
-        if (sd_is_socket_unix(fd, SOCK_STREAM, 1, path, 0) > 0)
+        if (sd_is_socket_unix(fd, SOCK_STREAM, 1, path, 0) > 0 &&
+                fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) == 0)
             return fd;
     return -1;
 }

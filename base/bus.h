@@ -24,7 +24,8 @@ struct bus_door {
 int bus_server_open(sd_event *event, const struct bus_door *d, struct bus_server **ret, struct err *e);
 void bus_server_close(struct bus_server **s);
 
-/* event may be NULL: then only blocking calls can be made. ERR_UNAVAILABLE when nobody listens. */
+/* event may be NULL: then only blocking calls can be made. ERR_UNAVAILABLE when nobody listens,
+ * ERR_DENIED when the socket's rights keep us out. Calls end after BUS_TIMEOUT_MS. Release with sd_bus_flush_close_unref. */
 int bus_client_open(const char *path, sd_event *event, sd_bus **ret, struct err *e);
 
 /* A failed call's error: our named errors come back as they were set, time-outs as ERR_TIMEOUT,
@@ -32,5 +33,5 @@ int bus_client_open(const char *path, sd_event *event, sd_bus **ret, struct err 
 int bus_err(struct err *e, const sd_bus_error *be, int r);
 /* From inside a method handler: answers m with the error; the return value is what the handler returns. */
 int bus_reply_err(sd_bus_message *m, const struct err *e);
-/* Reads "ay", at most max bytes (ERR_PROTOCOL); borrows from m. */
+/* Reads "ay", at most max bytes (ERR_PROTOCOL when more or none); borrows from m. */
 int bus_read_bytes(sd_bus_message *m, size_t max, const uint8_t **ret, size_t *ret_len, struct err *e);

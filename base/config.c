@@ -247,17 +247,23 @@ static int make_view(struct parse *p)
 
 static int parse_text(struct config *c, const char *path, const struct buf *text, struct err *e)
 {
-    struct parse p = {
-            .config = c, .path = path, .text = (const char *)text->data, .len = text->len, .e = e};
+    struct err first = {0};
+    struct parse p = {.config = c,
+            .path = path,
+            .text = (const char *)text->data,
+            .len = text->len,
+            .e = &first};
     if (text->len > 0 && memchr(text->data, '\0', text->len) != NULL)
         return err_set(e, ERR_CONFIG, "%s holds a NUL byte", path);
     int r = ini_parse_stream(next_line, &p, on_pair, &p);
-    if (p.failed)
-        return -1;
-    if (r > 0) {
+    p.e = e;
+    /* A line that is not INI at all may be the cause of what on_pair met later. */
+    if (r > 0 && (!p.failed || (unsigned)r < p.line)) {
         p.line = (unsigned)r;
         return refuse(&p, "neither '[section]' nor 'key = value' nor '# comment'");
     }
+    if (p.failed)
+        return err_set(e, first.id, "%s", first.msg);
     if (r < 0)
         return err_set(e, ERR_NOMEM, "no memory for %s", path);
     return make_view(&p);

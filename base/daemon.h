@@ -1,5 +1,6 @@
 /* What every process of ours does first and last: log, no core files, umask, SIGTERM/SIGINT end the loop in order,
- * SIGPIPE ignored, and it ends when its supervisor dies ($KEYLINE_SUPERVISED=1: PR_SET_PDEATHSIG). */
+ * SIGPIPE ignored, and it ends when its supervisor dies: PR_SET_PDEATHSIG when $KEYLINE_SUPERVISED is set, best to the
+ * supervisor's process id, which also tells whether it has died already; "1" just means yes. */
 #pragma once
 #include <systemd/sd-event.h>
 

@@ -12,5 +12,6 @@ int file_read(const char *path, size_t max, struct buf *out, struct err *e);
 int file_write(const char *path, const void *bytes, size_t len, mode_t mode, struct err *e);
 /* mkdir -p with mode for those it makes. */
 int file_mkdirs(const char *path, mode_t mode, struct err *e);
-/* First line of a file that holds a secret (PIN, passphrase), without the newline; refuses a file others can read. */
+/* First line of a file that holds a secret (PIN, passphrase), without the newline; replaces what ret_secret held and
+ * makes it secret. ERR_CONFIG when it is empty, or when others may read the file or the group may change it. */
 int file_read_secret(const char *path, struct buf *ret_secret, struct err *e);

@@ -129,7 +129,9 @@ static void put_field(struct line *l, const struct log_field *f)
     put_str(l, " ");
     put_str(l, f->key);
     put_str(l, "=");
-    if (f->str != NULL) {
+    if (f->str == NULL && f->len == SIZE_MAX) {
+        put_str(l, "-");
+    } else if (f->str != NULL) {
         put_value(l, f->str, f->len == SIZE_MAX ? strlen(f->str) : f->len);
     } else {
         char number[24];

@@ -13,9 +13,9 @@ struct log_field {
     const char *key;   /* NULL ends the list */
     const char *str;   /* used when not NULL */
     int64_t num;
-    size_t len;        /* of str; SIZE_MAX: NUL-terminated */
+    size_t len;        /* of str; SIZE_MAX: NUL-terminated, and NULL is shown as "-" */
 };
-#define LOG_STR(k, v)      {.key = (k), .str = (v) ? (v) : "-", .len = SIZE_MAX}
+#define LOG_STR(k, v)      {.key = (k), .str = (v), .len = SIZE_MAX}
 #define LOG_MEM(k, v, n)   {.key = (k), .str = (const char *)(v), .len = (n)}
 #define LOG_NUM(k, v)      {.key = (k), .num = (int64_t)(v)}
 /* log_info("issued", LOG_STR("device", name), LOG_NUM("ms", 3)): the event, then any number of fields. */

@@ -39,6 +39,7 @@ int merkle_verify(const struct merkle_hash *leaf, uint64_t index, uint64_t size,
 #define MERKLE_TILE_WIDTH  256
 typedef int (*merkle_tile_fn)(void *ctx, unsigned tile_level, uint64_t tile_index,
         struct merkle_hash ret[MERKLE_TILE_WIDTH], size_t *ret_count, struct err *e);
+/* A tile that lacks a hash which is asked for is ERR_STORE. */
 struct merkle_tiles {
     merkle_tile_fn load;
     void *ctx;

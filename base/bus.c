@@ -26,7 +26,7 @@
 #define ERROR_PREFIX "org.keyline.Error."
 /* How long accepting rests when the process has no file descriptor left: else the loop would spin.
  */
-#define ACCEPT_REST_US (1000u * 1000u)
+#define ACCEPT_REST_US UINT64_C(1000000)
 
 struct bus_server {
     struct bus_door door; /* its strings are ours */
@@ -279,14 +279,15 @@ void bus_server_close(struct bus_server **server)
     struct bus_server *s = *server;
     if (s == NULL)
         return;
-    while (s->peer_count > 0)
-        release(s, s->peer_count - 1);
+    /* The door first: who is shown out must find it shut. */
     sd_event_source_disable_unref(s->accepting);
     sd_event_source_disable_unref(s->rest);
     if (s->made_socket)
         unlink(s->door.path);
     if (s->fd >= 0)
         close(s->fd);
+    while (s->peer_count > 0)
+        release(s, s->peer_count - 1);
     sd_event_unref(s->event);
     free_string(s->door.path);
     free_string(s->door.object);

@@ -1,6 +1,7 @@
 /* Errors as values. The first cause is kept; context is put before it. What stands in a message may
  * come from a device or a peer, so every message is made printable here, once: it can be shown,
  * logged and sent as it is. */
+#define ERR_BODIES
 #include "base/err.h"
 
 #include <errno.h>
@@ -117,11 +118,12 @@ int err_context(struct err *e, const char *fmt, ...)
     size_t len = strlen(context);
     if (len > room - 2) {
         len = room - 2;
-        memcpy(context + len - 3, "...", 3);
+        memset(context + len - 3, '.', 3);
     }
     memmove(e->msg + len + 2, e->msg, cause + 1);
     memcpy(e->msg, context, len);
-    memcpy(e->msg + len, ": ", 2);
+    e->msg[len] = ':';
+    e->msg[len + 1] = ' ';
     text_make_printable(e->msg); /* the cut may have halved a character */
     return -1;
 }

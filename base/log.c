@@ -47,9 +47,11 @@ static bool stderr_is_journal(void)
 {
     const char *text = getenv("JOURNAL_STREAM");
     struct stat st;
-    unsigned long long device, inode;
-    return text != NULL && sscanf(text, "%llu:%llu", &device, &inode) == 2 &&
-           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+    if (text == NULL || fstat(STDERR_FILENO, &st) < 0)
+        return false;
+    char ours[48];
+    snprintf(ours, sizeof ours, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return strcmp(text, ours) == 0;
 }
 
 void log_open(const char *program)

@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "base/text.h"
 
-#define HEAD_MAX 9u /* initial byte and a 64-bit argument */
+#define HEAD_MAX ((size_t)9) /* initial byte and a 64-bit argument */
 
 /* The bytewise order of the encodings of two texts: the head grows with the length, so shorter
  * comes first. */
@@ -135,10 +135,11 @@ static int next_item(const uint8_t *bytes, size_t len, size_t *at, struct item *
     struct cbor_decoder_result result = cbor_stream_decode(bytes + *at, len - *at, &callbacks, ret);
     if (result.status != CBOR_DECODER_FINISHED || (!ret->is_map && !ret->is_text))
         return err_set(e, ERR_PROOF, "row is not well-formed at byte %zu", *at);
+    /* The shortest head for this type and length is the only one of its size. */
     uint8_t head[HEAD_MAX];
     size_t head_len = ret->is_map ? cbor_encode_map_start(ret->count, head, sizeof head)
                                   : cbor_encode_string_start(ret->text_len, head, sizeof head);
-    if (head_len + ret->text_len != result.read || memcmp(head, bytes + *at, head_len) != 0)
+    if (head_len + ret->text_len != result.read)
         return err_set(e, ERR_PROOF, "row is not in its shortest form at byte %zu", *at);
     *at += result.read;
     return 0;

@@ -40,7 +40,8 @@ int hex_parse(const char *text, size_t text_len, uint8_t *ret, size_t len)
         if (hex_digit(text[i]) < 0)
             return -1;
     for (size_t i = 0; i < len; i++)
-        ret[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+        ret[i] = (uint8_t)((unsigned)hex_digit(text[2 * i]) << 4 |
+                           (unsigned)hex_digit(text[2 * i + 1]));
     return 0;
 }
 

@@ -3,6 +3,24 @@
 
 #include "base/buf.h"
 
+/* Every free() of this program comes by here: memory that is watched must hold zeros by then. */
+static const void *watched;
+static size_t watched_len;
+static unsigned seen;
+
+void __real_free(void *p);
+void __wrap_free(void *p);
+void __wrap_free(void *p)
+{
+    static const uint8_t zeros[64];
+    if (p != NULL && p == watched) {
+        watched = NULL;
+        seen++;
+        assert_memory_equal(p, zeros, watched_len);
+    }
+    __real_free(p);
+}
+
 static void grows_and_keeps(void **state)
 {
     struct buf b = BUF_INIT;
@@ -83,9 +101,14 @@ static void secrets_are_wiped(void **state)
             assert_int_equal(b.data[i], 0);
     assert_ok(buf_append(&b, pin, sizeof pin, &e), &e);
     uint8_t *at;
+    watched = b.data;
+    watched_len = sizeof pin;
     assert_ok(buf_reserve(&b, 100000, &at, &e), &e);
     assert_memory_equal(b.data, pin, sizeof pin);
+    assert_int_equal(seen, 1);
+    watched = b.data;
     buf_done(&b);
+    assert_int_equal(seen, 2);
     assert_true(b.secret);
 }
 

@@ -115,7 +115,7 @@ static void slots_are_checked(void **state)
 
 static void nothing_is_cut_in_silence(void **state)
 {
-    char text[1000], name[200];
+    char text[1000], name[900];
     memset(name, 'n', sizeof name);
     /* inih would cut the section's name to 49 characters and two slots would become one. */
     for (int len = 30; len < 120; len++) {
@@ -132,7 +132,7 @@ static void nothing_is_cut_in_silence(void **state)
             assert_non_null(strstr(e.msg, ":1: the name of section"));
         }
     }
-    for (int len = 100; len < 200; len++) {
+    for (int len = 100; len < 900; len++) {
         snprintf(text, sizeof text, "[station]\nname = %.*s\n", len, name);
         struct config *c = NULL;
         struct err e = {0};

@@ -43,10 +43,10 @@ static void plain_event(void **state)
     log_info("started");
     log_info("issued", LOG_STR("device", "sensor-0001"), LOG_NUM("ms", -3),
             LOG_MEM("raw", "abc", 2));
-    log_warning("odd", LOG_STR("none", (char *)NULL), LOG_STR("empty", ""));
+    log_warning("odd", LOG_STR("none", (char *)NULL), LOG_STR("empty", ""), LOG_STR("q", "\""));
     assert_string_equal(captured(state), "<6>jobd: started\n"
                                          "<6>jobd: issued device=sensor-0001 ms=-3 raw=ab\n"
-                                         "<4>jobd: odd none=- empty=\"\"\n");
+                                         "<4>jobd: odd none=- empty=\"\" q=\"\\\"\"\n");
 }
 
 static void values_cannot_forge_a_line(void **state)
@@ -144,7 +144,9 @@ static void journal_gets_no_name(void **state)
     setenv("JOURNAL_STREAM", id, 1);
     log_open("jobd");
     log_info("a");
-    setenv("JOURNAL_STREAM", "1:1", 1); /* inherited, but stderr goes elsewhere now */
+    snprintf(id, sizeof id, "%llu:%llu", (unsigned long long)st.st_dev,
+            (unsigned long long)st.st_ino + 1);
+    setenv("JOURNAL_STREAM", id, 1); /* inherited, but stderr goes elsewhere now */
     log_open("jobd");
     log_info("b");
     unsetenv("JOURNAL_STREAM");

@@ -182,6 +182,20 @@ static void wrong_proofs_are_refused(void **state)
     }
 }
 
+/* Nodes that hash to the given root and yet are more than the tree's size allows: length, not luck,
+ * refuses them. */
+static void longer_paths_to_the_root_are_refused(void **state)
+{
+    struct merkle_hash root;
+    (void)state;
+    merkle_node(&leaves[1], &leaves[0], &root);
+    refused(&leaves[0], 0, 1, &leaves[1], 1, &root);
+    const struct merkle_hash proof[] = {leaves[1], leaves[2]};
+    merkle_node(&leaves[0], &leaves[1], &root);
+    merkle_node(&leaves[2], &root, &root);
+    refused(&leaves[0], 0, 2, proof, 2, &root);
+}
+
 /* A proof for one size must not serve for another, except where RFC 9162's algorithm cannot tell
  * (equal root too). */
 static void wrong_size_is_refused_with_its_root(void **state)
@@ -309,6 +323,7 @@ int main(void)
             cmocka_unit_test(reference_vectors),
             cmocka_unit_test(every_proof_of_every_small_tree),
             cmocka_unit_test(wrong_proofs_are_refused),
+            cmocka_unit_test(longer_paths_to_the_root_are_refused),
             cmocka_unit_test(wrong_size_is_refused_with_its_root),
             cmocka_unit_test(bad_requests),
             cmocka_unit_test(huge_trees),

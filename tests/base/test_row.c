@@ -223,6 +223,25 @@ static void decoder_refuses(void **state)
     }
 }
 
+/* A well-formed map of one field too many: only the limit keeps it from being written beyond struct
+ * row. */
+static void one_field_too_many(void **state)
+{
+    struct buf b = BUF_INIT;
+    struct row r;
+    struct err e = {0};
+    (void)state;
+    assert_ok(buf_append(&b, "\xb8\x41", 2, &e), &e);
+    for (int i = 0; i <= (int)ROW_FIELDS_MAX; i++)
+        assert_ok(buf_printf(&b, &e, "\x62%c%c\x61v", 'a' + i / 10, '0' + i % 10), &e);
+    assert_int_equal(row_decode(b.data, b.len, &r, &e), -1);
+    assert_non_null(strstr(e.msg, "at most 64 fields"));
+    b.data[1] = ROW_FIELDS_MAX;
+    err_clear(&e);
+    assert_ok(row_decode(b.data, b.len - 5, &r, &e), &e); /* without the last one it is good */
+    buf_done(&b);
+}
+
 /* Decodes bytes; when they are taken, they must be what the encoder writes. Returns whether they
  * were. */
 static int only_the_canonical_form(const uint8_t *bytes, size_t len)
@@ -311,6 +330,7 @@ int main(void)
             cmocka_unit_test(encoder_refuses),
             cmocka_unit_test(size_limit_is_the_same_both_ways),
             cmocka_unit_test(decoder_refuses),
+            cmocka_unit_test(one_field_too_many),
             cmocka_unit_test(mutations),
             cmocka_unit_test(lookup),
     };

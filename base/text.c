@@ -235,3 +235,27 @@ int text_parse_u64(const char *s, uint64_t *ret)
     *ret = value;
     return 0;
 }
+
+size_t text_distance(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    size_t row[NAME_BYTES_MAX + 1];
+
+    if (a_len > NAME_BYTES_MAX || b_len > NAME_BYTES_MAX)
+        return SIZE_MAX;
+    for (size_t k = 0; k <= b_len; k++)
+        row[k] = k;
+    for (size_t i = 0; i < a_len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t k = 0; k < b_len; k++) {
+            size_t best = diagonal + (a[i] != b[k]);
+            diagonal = row[k + 1];
+            if (row[k] + 1 < best)
+                best = row[k] + 1;
+            if (diagonal + 1 < best)
+                best = diagonal + 1;
+            row[k + 1] = best;
+        }
+    }
+    return row[b_len];
+}

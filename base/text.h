@@ -28,3 +28,6 @@ void time_format(int64_t unix_ms, char *out);
 int64_t time_now_ms(void);      /* CLOCK_REALTIME */
 int64_t time_monotonic_ms(void);
 int text_parse_u64(const char *s, uint64_t *ret); /* decimal digits only, no sign, no space; -1 otherwise */
+/* Levenshtein's distance in bytes, for "did you mean": how many insertions, deletions and replacements lead from one
+ * text to the other. Texts longer than NAME_BYTES_MAX count as far away (SIZE_MAX). */
+size_t text_distance(const char *a, size_t a_len, const char *b, size_t b_len);

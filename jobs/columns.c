@@ -1,0 +1,122 @@
+/* What a cell may hold. Values are checked here, before anything is imported, as strictly as the
+ * signer will check them: a row that cannot be certified must not be found out on the line. */
+#include "jobs/columns.h"
+
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/text.h"
+
+#define ATTRIBUTE_KEY_MAX   64
+#define ATTRIBUTE_VALUE_MAX 1024
+
+static const struct column columns[] = {
+        {"device_name", COLUMN_NAME, NAME_BYTES_MAX,
+                "the device's name, unique in its group; required"},
+        {"device_description", COLUMN_TEXT, 512, "free text"},
+        {"device_group", COLUMN_NAME, NAME_BYTES_MAX,
+                "its group; default: the one named at import"},
+        {"hwid", COLUMN_TEXT, HWID_BYTES_MAX,
+                "what the device calls itself: serial number, MAC ..."},
+        {"unique_identifier", COLUMN_TEXT, 128, "the certificate batch template's identifier"},
+        {"subject.common_name", COLUMN_TEXT, 64, "certificate subject CN"},
+        {"subject.organization_name", COLUMN_TEXT, 64, "certificate subject O"},
+        {"subject.organization_unit", COLUMN_TEXT, 64, "certificate subject OU"},
+        {"subject.country", COLUMN_COUNTRY, 2, "certificate subject C"},
+        {"subject.state", COLUMN_TEXT, 128, "certificate subject ST"},
+        {"subject.locality", COLUMN_TEXT, 128, "certificate subject L"},
+        {"csr", COLUMN_REFUSED, MANIFEST_VALUE_MAX,
+                "must be empty: devices make their request on the line"},
+};
+static const struct column attribute = {
+        COLUMN_ATTRIBUTE_PREFIX, COLUMN_TEXT, ATTRIBUTE_VALUE_MAX, "device attribute of that key"};
+
+size_t column_count(void)
+{
+    return sizeof columns / sizeof columns[0];
+}
+
+const struct column *column_at(size_t i)
+{
+    return &columns[i];
+}
+
+static bool attribute_key_valid(const char *key, size_t len)
+{
+    static const char allowed[] =
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+    if (len == 0 || len > ATTRIBUTE_KEY_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (!memchr(allowed, key[i], sizeof allowed - 1))
+            return false;
+    return true;
+}
+
+const struct column *column_find(const char *name, size_t len)
+{
+    const size_t prefix = strlen(COLUMN_ATTRIBUTE_PREFIX);
+
+    for (size_t i = 0; i < column_count(); i++)
+        if (strlen(columns[i].name) == len && memcmp(columns[i].name, name, len) == 0)
+            return &columns[i];
+    if (len > prefix && memcmp(name, COLUMN_ATTRIBUTE_PREFIX, prefix) == 0 &&
+            attribute_key_valid(name + prefix, len - prefix))
+        return &attribute;
+    return NULL;
+}
+
+const char *column_nearest(const char *name, size_t len)
+{
+    const char *best = NULL;
+    size_t best_distance = 4; /* further away it is no typing mistake */
+
+    for (size_t i = 0; i < column_count(); i++) {
+        size_t distance = text_distance(name, len, columns[i].name, strlen(columns[i].name));
+        if (distance < best_distance) {
+            best = columns[i].name;
+            best_distance = distance;
+        }
+    }
+    return best;
+}
+
+static bool has_control(const char *value, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)value[i];
+        if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f)
+            return true;
+    }
+    return false;
+}
+
+const char *column_check(const struct column *c, const char *value, size_t len)
+{
+    if (memchr(value, '\0', len))
+        return "contains a NUL byte: save the file as text (CSV, UTF-8)";
+    if (!utf8_valid(value, len))
+        return "is not UTF-8: save the file with the encoding UTF-8";
+    if (len == 0)
+        return NULL;
+    if (has_control(value, len))
+        return "contains a control character: remove it";
+    if (len > c->max)
+        return "is too long";
+    switch (c->kind) {
+    case COLUMN_NAME:
+        return name_valid(value, len)
+                       ? NULL
+                       : "is not a name: no '/', no line break, no space at the ends";
+    case COLUMN_COUNTRY:
+        return len == 2 && value[0] >= 'A' && value[0] <= 'Z' && value[1] >= 'A' && value[1] <= 'Z'
+                       ? NULL
+                       : "is not a country: write two capital letters, e.g. DE";
+    case COLUMN_REFUSED:
+        return "must be empty: devices make their own request on the line";
+    case COLUMN_TEXT:
+        break;
+    }
+    return NULL;
+}

@@ -45,6 +45,6 @@ struct supervise_options {
 };
 #define SUPERVISE_AUTO_MAX 64u
 
-/* Runs until SIGTERM, SIGINT or SIGHUP, stops everything, returns 0. -1 before anything was started: ERR_STATE when
+/* Runs until SIGTERM, SIGINT or SIGHUP, stops everything, returns 0. -1 before anything was started: ERR_BAD_STATE when
  * the appliance already runs in this root, ERR_EXISTS when a slot's name is used twice, ERR_ARGUMENT, ERR_IO. */
 int supervise_run(const struct supervise_options *o, struct err *e);

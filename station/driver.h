@@ -48,3 +48,6 @@ struct driver {
 const struct driver *driver_find(const char *name);
 size_t driver_count(void);
 const struct driver *driver_at(size_t i);
+/* Watches an idle device for ms: 0 when it is still there, else ERR_DEVICE_GONE, a hang-up within milliseconds, on
+ * ports that cannot tell by a ping at the end. What it sends unasked is dropped. */
+int driver_watch(struct driver_session *s, unsigned ms, struct err *e);

@@ -1,0 +1,296 @@
+/* The way of one device. Straight-line and blocking: one process, one device. Promises: the stages
+ * run in the order of the table below and none is skipped but as it says; everything the device
+ * says is checked here or by jobd before it counts; 0 comes back only after Complete was answered.
+ * Never shows PASS, never decides about another device. */
+#include "station/flow.h"
+
+#include <string.h>
+
+#include <openssl/rand.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "jobs/states.h"
+#include "station/proof.h"
+
+#define STALE_NONCES_MAX 3 /* a fourth means that the signer restarts all the time: start over */
+#define SIGNER_RETRY_MS                                                                            \
+    2000 /* how long a slot waits for a signer or token that is away before it asks again */
+
+/* --- what the device is
+ * ------------------------------------------------------------------------------------------ */
+
+static bool printable(const char *s, size_t cap)
+{
+    size_t len = strnlen(s, cap);
+    if (len == cap || !utf8_valid(s, len))
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
+            return false;
+    return true;
+}
+
+static int identify(struct flow *f, struct err *e)
+{
+    struct driver_identity id = {0};
+    if (f->session->driver->identify(f->session, &id, e))
+        return -1;
+    if (!printable(id.hwid, sizeof id.hwid) || !printable(id.name, sizeof id.name) ||
+            !printable(id.model, sizeof id.model))
+        return err_set(e, ERR_DEVICE_GARBAGE, "what the device calls itself is no text");
+    if (!*id.hwid && !*id.name)
+        return err_set(e, ERR_DEVICE_GARBAGE, "the device says neither a hardware id nor a name");
+    /* Whatever was sent in another name says nothing about this one. */
+    if (strcmp(id.hwid, f->identity.hwid) != 0 || strcmp(id.name, f->identity.name) != 0)
+        f->completing = false;
+    f->identity = id;
+    return 0;
+}
+
+static int claim(struct flow *f, struct err *e)
+{
+    if (slot_claim(f->panel->bus, f->panel->slot, f->session->driver->name, f->identity.hwid,
+                f->identity.name, &f->claim, e))
+        return -1;
+    log_info("claimed", LOG_STR("slot", f->panel->slot), LOG_STR("device", f->claim.device_name),
+            LOG_STR("hwid", f->identity.hwid), LOG_STR("model", f->identity.model),
+            LOG_STR("run", f->claim.run), LOG_NUM("attempt", f->claim.attempt));
+    return 0;
+}
+
+/* --- its key and its certificate
+ * --------------------------------------------------------------------------------- */
+
+static int make_key(struct flow *f, struct err *e)
+{
+    return f->session->driver->keygen(f->session, f->claim.key_type, e);
+}
+
+static int request_cert(struct flow *f, struct err *e)
+{
+    uint8_t nonce[NONCE_BYTES];
+    struct buf csr = BUF_INIT;
+    int r = -1;
+    buf_reset(&f->cert);
+    if (slot_nonce(f->panel->bus, f->claim.run, nonce, e))
+        goto out;
+    if (f->session->driver->csr(f->session, f->claim.device_name, nonce, &csr, e))
+        goto out;
+    if (csr.len == 0 || csr.len > CSR_BYTES_MAX) {
+        err_set(e, ERR_CSR, "the device's request has %zu bytes, allowed are 1 to %u", csr.len,
+                CSR_BYTES_MAX);
+        goto out;
+    }
+    r = slot_certify(f->panel->bus, f->claim.run, &csr, nonce, &f->cert, e);
+out:
+    buf_done(&csr);
+    return r;
+}
+
+/* A signer or a token that is away must not cost a run: the unit waits within its run, and goes on
+ * when it can. Only when jobd itself is gone does the run end, and with it this attempt. */
+static int certify(struct flow *f, struct err *e)
+{
+    for (unsigned stale = 0;;) {
+        struct err why = {0};
+        if (request_cert(f, &why) == 0)
+            return 0;
+        bool again = why.id == ERR_NONCE ? ++stale <= STALE_NONCES_MAX : flow_may_retry(why.id);
+        if (!again || sd_bus_is_open(f->panel->bus) <= 0) {
+            *e = why;
+            return -1;
+        }
+        if (why.id == ERR_NONCE)
+            continue;
+        panel_show_err(f->panel, SLOT_WAITING, flow_name(f), &why);
+        if (driver_watch(f->session, SIGNER_RETRY_MS, e))
+            return -1;
+    }
+}
+
+/* --- its credentials
+ * --------------------------------------------------------------------------------------------- */
+
+static int read_back(
+        struct flow *f, enum driver_object o, const struct buf *want, bool *ret_same, struct err *e)
+{
+    struct buf got = BUF_INIT;
+    int r = f->session->driver->readback(f->session, o, &got, e);
+    if (r == 0)
+        *ret_same = got.len == want->len &&
+                    (got.len == 0 || memcmp(got.data, want->data, got.len) == 0);
+    buf_done(&got);
+    return r;
+}
+
+static int install(struct flow *f, struct err *e)
+{
+    const struct {
+        enum driver_object object;
+        const char *what;
+        const struct buf *bytes;
+    } parts[] = {
+            {DRIVER_CERT, "certificate", &f->cert},
+            {DRIVER_CHAIN, "chain", &f->claim.chain},
+            {DRIVER_CONFIG, "configuration", &f->claim.config},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (f->session->driver->install(
+                    f->session, parts[i].object, parts[i].bytes->data, parts[i].bytes->len, e))
+            return err_context(e, "installing the %s", parts[i].what);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        bool same;
+        if (read_back(f, parts[i].object, parts[i].bytes, &same, e))
+            return err_context(e, "reading the %s back", parts[i].what);
+        if (!same)
+            return err_set(e, ERR_DEVICE_READBACK, "the %s reads back differently", parts[i].what);
+    }
+    return 0;
+}
+
+/* A sealed device takes nothing more. It is ours when it holds the very certificate that was issued
+ * to it: then only the record is missing (the station died between seal and Complete). */
+static int adopt_sealed(struct flow *f, struct err *e)
+{
+    const struct buf *issued = &f->claim.cert;
+    bool same = false;
+    if (issued->len == 0)
+        return err_set(e, ERR_DEVICE_SEALED, "it is sealed, but no certificate was issued to it");
+    if (read_back(f, DRIVER_CERT, issued, &same, e))
+        return err_context(e, "reading the certificate of a sealed device");
+    if (!same)
+        return err_set(e, ERR_DEVICE_SEALED, "it is sealed with another certificate than its own");
+    buf_reset(&f->cert);
+    return buf_append(&f->cert, issued->data, issued->len, e);
+}
+
+static int advance(struct flow *f, struct err *e)
+{
+    return slot_advance(f->panel->bus, f->claim.run, run_step_info(RUN_INSTALLED)->name, e);
+}
+
+/* --- the proof, and the record
+ * ----------------------------------------------------------------------------------- */
+
+static int prove(struct flow *f, struct err *e)
+{
+    if (RAND_bytes(f->challenge, sizeof f->challenge) != 1)
+        return err_set(e, ERR_IO, "no random bytes for the challenge");
+    buf_reset(&f->signature);
+    if (f->session->driver->challenge(f->session, f->challenge, &f->signature, e))
+        return err_context(e, "challenging the device");
+    return proof_verify(&f->cert, f->challenge, &f->signature, e);
+}
+
+static int seal(struct flow *f, struct err *e)
+{
+    return f->session->driver->seal(f->session, e);
+}
+
+static int complete(struct flow *f, struct err *e)
+{
+    f->completing = true;
+    int r = slot_complete(f->panel->bus, f->claim.run, f->challenge, &f->signature, e);
+    if (r && !flow_may_retry(e->id))
+        f->completing = false; /* jobd answered, and the answer was no */
+    return r;
+}
+
+/* --- the way
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+enum when { ALWAYS, UNSEALED, SEALED };
+
+static const struct stage {
+    enum run_step from; /* its `doing` is what the screen says meanwhile */
+    int (*go)(struct flow *, struct err *);
+    enum when when;
+} way[] = {
+        {RUN_CLAIMED, identify, ALWAYS},
+        {RUN_CLAIMED, claim, ALWAYS},
+        {RUN_IDENTIFIED, make_key, UNSEALED}, /* keeps the key when it has one */
+        {RUN_KEYED, certify, UNSEALED},       /* the same key gives the same certificate again */
+        {RUN_CERTIFIED, install, UNSEALED},
+        {RUN_CERTIFIED, adopt_sealed, SEALED},
+        {RUN_CERTIFIED, advance, ALWAYS},
+        {RUN_INSTALLED, prove, ALWAYS},
+        {RUN_INSTALLED, seal, UNSEALED}, /* only a device that proved itself is closed for good */
+        {RUN_VERIFIED, complete, ALWAYS},
+};
+
+static int walk(struct flow *f, struct err *e)
+{
+    for (const struct stage *s = way; s < way + sizeof way / sizeof *way; s++) {
+        if (s->when != ALWAYS && (s->when == SEALED) != f->identity.sealed)
+            continue;
+        panel_show(f->panel, SLOT_WORKING, flow_name(f), run_step_info(s->from)->doing);
+        if (s->go(f, e))
+            return -1;
+    }
+    return 0;
+}
+
+int flow_run(struct flow *f, struct err *e)
+{
+    struct err cause = {0};
+    slot_claim_done(&f->claim);
+    f->claim = (struct slot_claim){0};
+    if (panel_connect(f->panel, e))
+        return -1;
+    if (walk(f, &cause) == 0) {
+        log_info("passed", LOG_STR("slot", f->panel->slot), LOG_STR("device", flow_name(f)),
+                LOG_STR("run", f->claim.run));
+        return 0;
+    }
+    /* The record that the lost answer was about is there: jobd gives no device Registered before it
+     * is durable. */
+    if (cause.id == ERR_DEVICE_DONE && f->completing)
+        return 0;
+    if (*f->claim.run && !flow_may_retry(cause.id)) {
+        struct err ignored = {0}; /* a jobd that died meanwhile has ended the run itself */
+        if (slot_fail(f->panel->bus, f->claim.run, &cause, flow_is_a_lie(cause.id), &ignored))
+            log_err(LOG_WARNING, "fail-not-recorded", &ignored);
+    }
+    *e = cause;
+    return -1;
+}
+
+bool flow_may_retry(enum err_id id)
+{
+    switch (err_class(id)) {
+    case ERR_CLASS_RETRY: /* jobd or signerd is away */
+    case ERR_CLASS_HSM:   /* the line stops until they work; the unit is not to blame */
+    case ERR_CLASS_STORE:
+    case ERR_CLASS_PEER: /* another version of jobd, or it does not know this user: as if it were
+                            away */
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool flow_is_a_lie(enum err_id id)
+{
+    return id == ERR_POSSESSION || id == ERR_KEY_REUSED || id == ERR_DEVICE_CHALLENGE;
+}
+
+const char *flow_name(const struct flow *f)
+{
+    if (*f->claim.device_name)
+        return f->claim.device_name;
+    return *f->identity.name ? f->identity.name : f->identity.hwid;
+}
+
+void flow_init(struct flow *f, struct driver_session *session, struct panel *panel)
+{
+    *f = (struct flow){.session = session, .panel = panel};
+}
+
+void flow_done(struct flow *f)
+{
+    slot_claim_done(&f->claim);
+    buf_done(&f->cert);
+    buf_done(&f->signature);
+}

@@ -155,7 +155,7 @@ static int start_peer(struct bus_server *s, int fd, sd_bus **ret)
         goto failed;
     }
     if ((r = sd_bus_set_server(bus, 1, s->id)) < 0 || (r = sd_bus_set_trusted(bus, 1)) < 0 ||
-            (r = sd_bus_negotiate_fds(bus, 0)) < 0 || (r = sd_bus_start(bus)) < 0)
+            (r = sd_bus_negotiate_fds(bus, s->door.takes_fds)) < 0 || (r = sd_bus_start(bus)) < 0)
         goto failed;
     r = sd_bus_match_signal(bus, NULL, local, "/org/freedesktop/DBus/Local", local, "Disconnected",
             on_disconnected, s);
@@ -334,7 +334,7 @@ int bus_client_open(const char *path, sd_event *event, sd_bus **ret, struct err 
         close(fd);
         goto failed;
     }
-    if ((r = sd_bus_negotiate_fds(bus, 0)) < 0 ||
+    if ((r = sd_bus_negotiate_fds(bus, 1)) < 0 ||
             (r = sd_bus_set_method_call_timeout(bus, BUS_TIMEOUT_MS * UINT64_C(1000))) < 0 ||
             (r = sd_bus_start(bus)) < 0)
         goto failed;

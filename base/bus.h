@@ -2,6 +2,7 @@
  * (SO_PEERCRED), and gives it one object with one interface. Errors cross as org.keyline.Error.<Name>.
  * A bad message costs the peer its connection, never us our process. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include <systemd/sd-bus.h>
@@ -18,6 +19,7 @@ struct bus_door {
     void *userdata;
     uid_t uids[4];              /* who may connect besides root and our own uid */
     size_t uid_count;
+    bool takes_fds;         /* messages may carry file descriptors (type "h") */
     void (*on_gone)(void *userdata, sd_bus *peer); /* may be NULL; called before the peer is released */
 };
 /* Listens (mode 0660) or takes the socket systemd passed under the same path. d is copied. */

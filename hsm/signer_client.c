@@ -182,6 +182,15 @@ int signer_chain_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *
     return send_async(bus, m, ANSWER_BYTES, done, ctx, e);
 }
 
+int signer_status_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e)
+{
+    sd_bus_message *m = NULL;
+
+    if (new_call(bus, "Status", &m, e) < 0)
+        return -1;
+    return send_async(bus, m, ANSWER_TEXT, done, ctx, e);
+}
+
 /* ---- calls that wait */
 
 /* Takes m; ret_answer owns what reply borrows. */

@@ -36,6 +36,7 @@ int signer_issue_async(sd_bus *bus, const struct signer_issue *request, signer_d
 /* The json or chain bytes arrive as `bytes`. */
 int signer_check_ticket_async(sd_bus *bus, const char *ticket, signer_done_fn done, void *ctx, struct err *e);
 int signer_chain_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
+int signer_status_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 /* Blocking, for the command line and tests. */
 int signer_issue(sd_bus *bus, const struct signer_issue *request, struct buf *ret_cert, bool *ret_fresh, struct err *e);
 int signer_nonce(sd_bus *bus, const char *job, uint64_t row_index, uint8_t *ret_nonce, struct err *e);

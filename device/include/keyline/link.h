@@ -21,8 +21,9 @@
 #define KL_NONCE_BYTES     32u
 #define KL_CHALLENGE_BYTES 32u
 #define KL_SHA256_BYTES    32u
-#define KL_TEXT_MAX        128u /* hwid, name, model, firmware, common name, verdict's and error's text \
-                                 */
+#define KL_TEXT_MAX                                                                                \
+    128u /* hwid, name, model, firmware, common name, verdict's and error's text                   \
+          */
 #define KL_SIGNATURE_MAX 512u /* RSA-4096 */
 
 /* A device signs this, its NUL included, then the challenge (base/challenge.h is the host's copy; a
@@ -33,9 +34,10 @@
  * plus min(turnaround << k, max(KL_TURNAROUND_MAX_MS, turnaround)). */
 #define KL_TRIES             5u
 #define KL_TURNAROUND_MAX_MS 2000u
-#define KL_WAIT_MAX_MS       300000u /* all WAITs of one request: RSA-4096 on a small MCU takes minutes \
-                                      */
-#define KL_BAUD_UNKNOWN 9600u        /* assumed until HELLO has told the line's speed */
+#define KL_WAIT_MAX_MS                                                                             \
+    300000u                   /* all WAITs of one request: RSA-4096 on a small MCU takes minutes   \
+                               */
+#define KL_BAUD_UNKNOWN 9600u /* assumed until HELLO has told the line's speed */
 
 enum kl_kind {
     KL_REQUEST = 0,

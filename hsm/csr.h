@@ -1,0 +1,33 @@
+/* A device's certificate request (PKCS#10, RFC 2986): decoded once, its proof of possession checked, its key judged. The
+ * names and extensions a request asks for are never used: the certificate is made from the authorised row alone. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include "base/limits.h"
+#include "hsm/cert.h"
+
+struct err;
+
+#define SPKI_BYTES_MAX 1024 /* RSA-4096 has 550 */
+
+/* Kinds of device keys; a profile allows a set of them (1u << kind). */
+enum csr_key {
+    CSR_KEY_P256,
+    CSR_KEY_P384,
+    CSR_KEY_RSA, /* 2048 to 4096 bits */
+    CSR_KEY_ED25519,
+    CSR_KEY_COUNT
+};
+
+struct csr {
+    enum csr_key key;
+    uint8_t spki[SPKI_BYTES_MAX]; /* DER SubjectPublicKeyInfo as the device sent it */
+    size_t spki_len;
+    uint8_t spki_sha256[32];
+    uint8_t key_id[CERT_KEY_ID_BYTES];
+};
+
+/* keys: the allowed kinds. The request's challengePassword (RFC 2985, 5.4.1) must be the nonce in lower-case hex.
+ * ERR_CSR (malformed), ERR_KEY_TYPE, ERR_KEY_WEAK, ERR_POSSESSION (signature or nonce). */
+int csr_check(const uint8_t *der, size_t len, const uint8_t nonce[NONCE_BYTES], unsigned keys, struct csr *ret,
+        struct err *e);

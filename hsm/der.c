@@ -1,0 +1,110 @@
+/* DER, written back to front. Promises the one shortest encoding that X.690, clause 10, allows;
+ * never writes outside the caller's bytes: what does not fit makes the whole encoding fail. */
+#include "hsm/der.h"
+#include <string.h>
+#include <time.h>
+#include "base/err.h"
+
+void der_init(struct der *d, uint8_t *bytes, size_t cap)
+{
+    *d = (struct der){.bytes = bytes, .cap = cap, .left = cap};
+}
+
+size_t der_len(const struct der *d)
+{
+    return d->cap - d->left;
+}
+
+void der_put(struct der *d, const void *bytes, size_t len)
+{
+    if (d->full || len > d->left) {
+        d->full = true;
+        return;
+    }
+    d->left -= len;
+    if (len)
+        memcpy(d->bytes + d->left, bytes, len);
+}
+
+void der_wrap(struct der *d, uint8_t tag, size_t mark)
+{
+    size_t len = der_len(d) - mark;
+    uint8_t header[2 + sizeof len];
+    size_t at = sizeof header;
+
+    if (len < 0x80) {
+        header[--at] = (uint8_t)len;
+    } else {
+        size_t octets = 0;
+        for (; len; len >>= 8, octets++)
+            header[--at] = (uint8_t)len;
+        header[--at] = (uint8_t)(0x80 | octets);
+    }
+    header[--at] = tag;
+    der_put(d, header + at, sizeof header - at);
+}
+
+void der_tlv(struct der *d, uint8_t tag, const void *bytes, size_t len)
+{
+    size_t mark = der_len(d);
+
+    der_put(d, bytes, len);
+    der_wrap(d, tag, mark);
+}
+
+void der_oid(struct der *d, const struct der_oid *oid)
+{
+    der_tlv(d, DER_OID, oid->bytes, oid->len);
+}
+
+void der_uint(struct der *d, const uint8_t *magnitude, size_t len)
+{
+    size_t mark = der_len(d);
+
+    while (len && magnitude[0] == 0)
+        magnitude++, len--;
+    der_put(d, magnitude, len);
+    /* a set top bit would make it negative; no bytes at all would be no number */
+    if (!len || magnitude[0] & 0x80)
+        der_put(d, "\0", 1);
+    der_wrap(d, DER_INTEGER, mark);
+}
+
+void der_true(struct der *d)
+{
+    der_tlv(d, DER_BOOLEAN, "\xff", 1);
+}
+
+void der_wrap_bits(struct der *d, size_t mark)
+{
+    der_put(d, "\0", 1);
+    der_wrap(d, DER_BIT_STRING, mark);
+}
+
+void der_time(struct der *d, int64_t unix_s)
+{
+    time_t when = (time_t)unix_s;
+    struct tm tm;
+    char text[32];
+    size_t len;
+
+    if (!gmtime_r(&when, &tm) || tm.tm_year < 50 || tm.tm_year > 9999 - 1900) {
+        d->full = true;
+        return;
+    }
+    len = strftime(text, sizeof text, "%Y%m%d%H%M%SZ", &tm);
+    /* UTCTime is the same without the century */
+    if (tm.tm_year < 2050 - 1900)
+        der_tlv(d, DER_UTC_TIME, text + 2, len - 2);
+    else
+        der_tlv(d, DER_GENERALIZED_TIME, text, len);
+}
+
+int der_done(const struct der *d, const uint8_t **ret, size_t *ret_len, struct err *e)
+{
+    if (d->full)
+        return err_set(e, ERR_LIMIT, "the encoding does not fit into %zu bytes", d->cap);
+    *ret = d->bytes + d->left;
+    *ret_len = der_len(d);
+    return 0;
+}

@@ -1,0 +1,56 @@
+/* The issuance ledger: every certificate this signer ever gave and every request it refused, append-only and chained.
+ *
+ * File: 32-byte header "KEYLINE-LEDGER\n\1" + 16 random bytes; then groups. A group is what was written and synced in one go:
+ *   magic "KLG1" | u32 payload length | u32 entries | u32 0 | 8-byte check | payload | 32-byte chain
+ *   check = first 8 bytes of SHA-256(previous chain || the 16 bytes before it): the length can be trusted
+ *   chain = SHA-256(previous chain || header with check || payload); before the first group: SHA-256(file header)
+ * An entry in the payload:
+ *   u32 tail length | u8 type | 3 zero bytes | job 16 | device 16 | u64 row | u64 Unix ms | SPKI SHA-256 32 | serial 16 | tail
+ *   tail: the DER certificate (type 1, issued) or the error's name (type 2, refused). All numbers big-endian.
+ *
+ * A group that a kill or a power cut left incomplete is the last one, was never acknowledged, and is cut off when the
+ * ledger is opened (logged). Anything else that does not fit together is damage: ERR_LEDGER, and nothing is repaired. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "hsm/cert.h"
+
+struct buf;
+struct err;
+struct ledger;
+
+#define LEDGER_ID_BYTES 16 /* a UUID */
+
+enum ledger_type { LEDGER_ISSUED = 1, LEDGER_REFUSED = 2 };
+
+struct ledger_entry {
+    enum ledger_type type;
+    uint8_t job[LEDGER_ID_BYTES], device[LEDGER_ID_BYTES]; /* device: zeros when it is not known */
+    uint64_t row;
+    int64_t time_ms;
+    uint8_t spki_sha256[32];                               /* zeros when it is not known */
+    uint8_t serial[CERT_SERIAL_BYTES];
+    struct cert_bytes tail;
+};
+struct ledger_counts {
+    uint64_t issued, refused, groups;
+};
+enum ledger_found { LEDGER_ABSENT = 0, LEDGER_PRESENT = 1 };
+
+/* Creates the file when there is none. One process at a time: ERR_BAD_STATE when another has it. */
+int ledger_open(const char *path, struct ledger **ret, struct err *e);
+void ledger_close(struct ledger **l);
+/* Puts an entry into the group to come; nothing is durable and nothing is found by the look-ups before ledger_commit(). */
+int ledger_add(struct ledger *l, const struct ledger_entry *entry, struct err *e);
+size_t ledger_waiting(const struct ledger *l);
+/* Writes and syncs the group: all of it is durable, or none of it counts. ERR_DISK_FULL, ERR_IO: the ledger is as before.
+ * When a sync failed the disk's state is unknown: then every later commit is ERR_LEDGER until the signer is restarted. */
+int ledger_commit(struct ledger *l, struct err *e);
+/* LEDGER_PRESENT, LEDGER_ABSENT or -1. ret: its tail is empty; ret_cert (may be NULL) gets the certificate appended. */
+int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES], struct ledger_entry *ret,
+        struct buf *ret_cert, struct err *e);
+int ledger_find_key(struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e);
+/* Certificates issued for this job. */
+uint64_t ledger_job_count(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES]);
+struct ledger_counts ledger_counts(const struct ledger *l);

@@ -1,0 +1,107 @@
+/* The ledger's index: open addressing, linear probing, at most three quarters full. Holds no keys
+ * and no pointers into the file: a million entries take 11 to 16 MB. */
+#include "hsm/ledger_index.h"
+#include <assert.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+
+#define HASH_BITS   24
+#define PLACE_BITS  40
+#define CAP_INITIAL 1024
+
+int ledger_index_init(struct ledger_index *x, struct err *e)
+{
+    *x = (struct ledger_index){0};
+    if (RAND_bytes((uint8_t *)x->seed, sizeof x->seed) != 1)
+        return err_set(e, ERR_IO, "the system gives no random bytes");
+    return ledger_index_reserve(x, 1, e);
+}
+
+void ledger_index_done(struct ledger_index *x)
+{
+    free(x->cells);
+    *x = (struct ledger_index){0};
+}
+
+static uint64_t mix(uint64_t n)
+{
+    n ^= n >> 32;
+    n *= UINT64_C(0xd6e8feb86659fd93);
+    n ^= n >> 32;
+    n *= UINT64_C(0xd6e8feb86659fd93);
+    return n ^ n >> 32;
+}
+
+static uint64_t hash(const struct ledger_index *x, const uint8_t *key)
+{
+    uint64_t halves[2];
+
+    static_assert(sizeof halves == LEDGER_INDEX_KEY_BYTES, "the hash covers the whole prefix");
+    memcpy(halves, key, sizeof halves);
+    return mix(mix(halves[0] ^ x->seed[0]) + (halves[1] ^ x->seed[1])) >> (64 - HASH_BITS);
+}
+
+/* In proportion, so that a larger table keeps the order and needs only the 24 bits. No overflow:
+ * places have 40. */
+static size_t home(size_t cap, uint64_t h)
+{
+    return (size_t)(h * cap >> HASH_BITS);
+}
+
+static void place_cell(uint64_t *cells, size_t cap, uint64_t cell)
+{
+    size_t i = home(cap, cell >> PLACE_BITS);
+
+    while (cells[i])
+        i = i + 1 < cap ? i + 1 : 0;
+    cells[i] = cell;
+}
+
+int ledger_index_find(const struct ledger_index *x, const uint8_t *key, ledger_match_fn match,
+        void *ctx, uint64_t *ret_place, struct err *e)
+{
+    uint64_t h = hash(x, key);
+
+    for (size_t i = home(x->cap, h); x->cells[i]; i = i + 1 < x->cap ? i + 1 : 0) {
+        uint64_t place = x->cells[i] & LEDGER_INDEX_PLACE_MAX;
+        int r = x->cells[i] >> PLACE_BITS == h ? match(ctx, place, key, e) : 0;
+
+        if (r < 0)
+            return -1;
+        if (r) {
+            *ret_place = place;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int ledger_index_reserve(struct ledger_index *x, size_t more, struct err *e)
+{
+    size_t cap = x->cap ? x->cap : CAP_INITIAL;
+    uint64_t *cells;
+
+    while (x->used + more > cap / 4 * 3)
+        cap += cap / 2;
+    if (cap == x->cap)
+        return 0;
+    cells = calloc(cap, sizeof *cells);
+    if (!cells)
+        return err_set(e, ERR_NOMEM, "no memory for the ledger's index");
+    for (size_t i = 0; i < x->cap; i++)
+        if (x->cells[i])
+            place_cell(cells, cap, x->cells[i]);
+    free(x->cells);
+    x->cells = cells;
+    x->cap = cap;
+    return 0;
+}
+
+void ledger_index_add(struct ledger_index *x, const uint8_t *key, uint64_t place)
+{
+    assert(place > 0 && place <= LEDGER_INDEX_PLACE_MAX && x->used < x->cap / 4 * 3);
+    place_cell(x->cells, x->cap, hash(x, key) << PLACE_BITS | place);
+    x->used++;
+}

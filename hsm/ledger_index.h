@@ -1,0 +1,29 @@
+/* A hash table of 8-byte cells for a very large ledger: a cell holds where an entry is (40 bits) and its key's hash (24
+ * bits); the key itself is read back from where it is. Growing needs no key: the hash alone says where a cell belongs.
+ * Entries are never removed. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+
+#define LEDGER_INDEX_KEY_BYTES 16 /* of every key, its first ones are hashed */
+#define LEDGER_INDEX_PLACE_MAX ((UINT64_C(1) << 40) - 1)
+
+struct ledger_index {
+    uint64_t *cells;
+    size_t cap, used;
+    uint64_t seed[2]; /* random: nobody can choose keys that all collide */
+};
+/* 1: the entry at `place` has this key, 0: it has not, -1: it cannot be read. */
+typedef int (*ledger_match_fn)(void *ctx, uint64_t place, const uint8_t *key, struct err *e);
+
+int ledger_index_init(struct ledger_index *x, struct err *e);
+void ledger_index_done(struct ledger_index *x);
+/* 1 with *ret_place, 0, or -1. */
+int ledger_index_find(const struct ledger_index *x, const uint8_t *key, ledger_match_fn match, void *ctx,
+        uint64_t *ret_place, struct err *e);
+/* Room for `more` further entries, so that ledger_index_add() cannot fail for them. */
+int ledger_index_reserve(struct ledger_index *x, size_t more, struct err *e);
+/* place: 1 to LEDGER_INDEX_PLACE_MAX. Room must have been reserved. */
+void ledger_index_add(struct ledger_index *x, const uint8_t *key, uint64_t place);

@@ -1,0 +1,49 @@
+/* A PKCS#11 module used directly: for what pkcs11-helper has no call for, which is looking at keys before they are used and
+ * making them in the ceremony. Include only where PKCS#11 may be known: signerd-token and keyline-ceremony. */
+#pragma once
+#include <pkcs11-helper-1.0/pkcs11h-def.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "hsm/signature.h"
+
+struct buf;
+struct err;
+
+#define MODULE_KEY_ID_MAX 32
+
+struct module {
+    void *handle;
+    CK_FUNCTION_LIST *f;
+};
+/* The name of a private key in a token; both must fit. */
+struct module_key_name {
+    const char *label;
+    uint8_t id[MODULE_KEY_ID_MAX];
+    size_t id_len;
+};
+
+/* "02" into id; ERR_CONFIG when it is empty or not hexadecimal. */
+int module_key_name_parse(const char *label, const char *hex_id, struct module_key_name *ret, struct err *e);
+/* Loads it, or finds it loaded. Calls nothing but C_GetFunctionList. ERR_TOKEN_ABSENT. */
+int module_open(const char *path, struct module *ret, struct err *e);
+void module_close(struct module *m);
+/* The one present, initialised token with this label. ERR_TOKEN_ABSENT, ERR_CONFIG when there are several. */
+int module_find_token(const struct module *m, const char *label, CK_SLOT_ID *ret, struct err *e);
+/* The one private key with this id, which must also have the label. ERR_TOKEN_ABSENT, ERR_CONFIG. */
+int module_find_key(const struct module *m, CK_SESSION_HANDLE session, const struct module_key_name *name,
+        CK_OBJECT_HANDLE *ret, struct err *e);
+/* ERR_KEY_POLICY unless the key is sensitive and cannot be extracted. */
+int module_check_key(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, struct err *e);
+int module_get_attribute(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+        CK_ATTRIBUTE_TYPE type, struct buf *out, struct err *e);
+
+/* How this token makes a signature of this kind: found out from its mechanisms, once. */
+struct module_mechanism {
+    enum signature_alg alg;
+    CK_MECHANISM_TYPE type;
+};
+/* The key's algorithm by its type and parameters, and a mechanism of the slot that fits. ERR_TOKEN. */
+int module_mechanism(const struct module *m, CK_SLOT_ID slot, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key,
+        struct module_mechanism *ret, struct err *e);
+/* What C_Sign is given for these bytes: they are hashed here, so a token never signs what it was not meant to. Appended. */
+int module_sign_input(const struct module_mechanism *how, const void *bytes, size_t len, struct buf *out, struct err *e);

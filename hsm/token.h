@@ -1,0 +1,21 @@
+/* The CA key in its token, through pkcs11-helper. One token, one key, one session, one login a process. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include "hsm/signature.h"
+
+struct buf;
+struct err;
+struct token;
+
+struct token_options {
+    const char *module, *label, *key_label, *key_id, *pin_file;
+};
+/* Initialises the module, finds the token, logs in once, checks the key. ERR_TOKEN_*, ERR_KEY_POLICY, ERR_CONFIG.
+ * May be called once in a process, and after it nothing may fork. */
+int token_open(const struct token_options *o, struct token **ret, struct err *e);
+void token_close(struct token **t);
+enum signature_alg token_alg(const struct token *t);
+const char *token_description(const struct token *t); /* maker, model, serial number, label */
+/* Hashes and signs; the raw signature (r || s, or the RSA block) is appended. */
+int token_sign(struct token *t, const void *bytes, size_t len, struct buf *ret_raw, struct err *e);

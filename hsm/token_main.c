@@ -1,0 +1,139 @@
+/* signerd-token: a worker of signerd and the only process with the PKCS#11 module and the PIN in
+ * it. It answers its parent over descriptor 3, one request at a time, and ends with the first
+ * failure of the token: a fresh process is the one dependable way to reset vendor code. It decides
+ * nothing: what to sign is signerd's affair. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/buf.h"
+#include "base/config.h"
+#include "base/daemon.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "hsm/embedded.h"
+#include "hsm/token.h"
+#include "hsm/wire.h"
+
+static int open_token(
+        const struct paths *p, const struct config *c, struct token **ret, struct err *e)
+{
+    char pin_file[PATH_MAX];
+    struct token_options o = {
+            .module = config_get(c, "token", "module"),
+            .label = config_get(c, "token", "label"),
+            .key_label = config_get(c, "token", "key_label"),
+            .key_id = config_get(c, "token", "key_id"),
+            .pin_file = config_get(c, "token", "pin_file"),
+    };
+    int lock = -1, r = -1;
+
+    if (!*o.pin_file) {
+        paths_get(p, PATH_TOKEN_PIN, pin_file);
+        o.pin_file = pin_file;
+    }
+    if (!embedded_env(p))
+        return token_open(&o, ret, e);
+    /* held until the login is over: only then do the token's files have their content again */
+    if (embedded_lock(p, &lock, e) == 0 && embedded_restore(p, e) == 0)
+        r = token_open(&o, ret, e);
+    if (lock >= 0)
+        close(lock);
+    return r;
+}
+
+static void answer_error(struct wire_packet *p, const struct err *e)
+{
+    p->error = (uint16_t)e->id;
+    p->code = (uint64_t)e->code;
+    p->len = strlen(e->msg);
+    memcpy(p->body, e->msg, p->len);
+}
+
+static int describe(struct token *t, struct wire_packet *p)
+{
+    const char *text = token_description(t);
+    uint32_t mask = 1u << token_alg(t);
+
+    for (int i = 0; i < 4; i++)
+        p->body[i] = (uint8_t)(mask >> (24 - 8 * i));
+    p->len = 4 + strlen(text);
+    memcpy(p->body + 4, text, p->len - 4);
+    return 0;
+}
+
+static int sign(struct token *t, struct wire_packet *p, struct err *e)
+{
+    struct buf raw = BUF_INIT;
+    int r = -1;
+
+    if (p->alg != (uint8_t)token_alg(t))
+        err_set(e, ERR_TOKEN, "the token's key is a %s key, not the one of the CA certificate",
+                signature_info(token_alg(t))->name);
+    else if (token_sign(t, p->body, p->len, &raw, e) == 0) {
+        memcpy(p->body, raw.data, raw.len);
+        p->len = raw.len;
+        r = 0;
+    }
+    buf_done(&raw);
+    return r;
+}
+
+/* Ends when signerd goes away (0) or the token fails (1): then signerd has the reason already. */
+static int serve(struct token *t, const struct err *failed)
+{
+    struct wire_packet p;
+    struct err e = {0};
+
+    for (;;) {
+        if (wire_receive(WIRE_FD, &p, &e) < 0)
+            return 0;
+        p.error = 0;
+        if (!t)
+            e = *failed;
+        else if (p.op == WIRE_DESCRIBE)
+            describe(t, &p);
+        else if (p.op == WIRE_SIGN)
+            sign(t, &p, &e);
+        else
+            err_set(&e, ERR_PROTOCOL, "unknown request %u", p.op);
+        if (e.id)
+            answer_error(&p, &e);
+        if (wire_send(WIRE_FD, &p, NULL) < 0)
+            return 0;
+        if (e.id)
+            return 1;
+    }
+}
+
+int main(void)
+{
+    struct paths paths;
+    struct config *config = NULL;
+    struct token *token = NULL;
+    struct err e = {0};
+    char path[PATH_MAX];
+    struct stat st;
+    int r;
+
+    if (fstat(WIRE_FD, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        fprintf(stderr, "signerd-token is started by signerd, not by hand: run signerd, or "
+                        "'keyline run'.\n");
+        return 2;
+    }
+    /* a module that hangs must not outlive signerd; a closed descriptor would not tell it */
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (daemon_init("signerd-token", NULL, &e) == 0 && paths_init(&paths, &e) == 0) {
+        paths_get(&paths, PATH_CONFIG, path);
+        if (config_load(path, &config, &e) == 0)
+            open_token(&paths, config, &token, &e);
+    }
+    r = serve(token, &e);
+    token_close(&token);
+    config_free(&config);
+    return r;
+}

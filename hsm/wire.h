@@ -1,0 +1,32 @@
+/* What signerd and a signerd-token worker say to each other over a SOCK_SEQPACKET pair (the worker's is descriptor 3): one
+ * packet a request, one packet its answer, one request at a time.
+ *   u8 op | u8 algorithm | u16 error (enum err_id, 0: done) | u32 sequence | u64 foreign code | bytes
+ * Big-endian. DESCRIBE's answer: u32 mask of 1u << enum signature_alg, then a line about the token for the log.
+ * SIGN: the to-be-signed bytes; the answer is what the token gave. An error's bytes are its message. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include "base/limits.h"
+
+struct err;
+
+#define WIRE_FD         3
+#define WIRE_HEADER     16
+#define WIRE_BODY_MAX   CERT_BYTES_MAX
+#define WIRE_PACKET_MAX (WIRE_HEADER + WIRE_BODY_MAX)
+
+enum wire_op { WIRE_DESCRIBE = 1, WIRE_SIGN = 2 };
+
+struct wire_packet {
+    uint8_t op;
+    uint8_t alg;
+    uint16_t error;
+    uint32_t sequence;
+    uint64_t code;
+    uint8_t body[WIRE_BODY_MAX];
+    size_t len;
+};
+
+/* ERR_UNAVAILABLE when the other side has gone, ERR_TIMEOUT when a non-blocking descriptor is not ready. */
+int wire_send(int fd, const struct wire_packet *p, struct err *e);
+int wire_receive(int fd, struct wire_packet *ret, struct err *e);

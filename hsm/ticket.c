@@ -177,6 +177,18 @@ static json_t *payload_format(const struct ticket *t)
             (json_int_t)t->issued_at);
 }
 
+int ticket_format(const struct ticket *t, struct buf *out, struct err *e)
+{
+    json_t *o = payload_format(t);
+    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    int r = text ? buf_append(out, text, strlen(text), e)
+                 : err_set(e, ERR_NOMEM, "no memory for a ticket");
+
+    free(text);
+    json_decref(o);
+    return r;
+}
+
 int ticket_request_parse(const char *json, struct ticket *ret, struct err *e)
 {
     json_error_t why;

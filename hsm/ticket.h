@@ -14,6 +14,7 @@
 #include "base/merkle.h"
 #include "base/uuid.h"
 
+struct buf;
 struct err;
 
 struct ticket {
@@ -39,3 +40,5 @@ int ticket_sign(const struct ticket *t, EVP_PKEY *key, STACK_OF(X509) *chain, ch
 int ticket_verify(const char *jws, X509_STORE *anchors, struct ticket *ret, struct err *e);
 /* ERR_TICKET_EXPIRED, ERR_TICKET_STATION. */
 int ticket_check(const struct ticket *t, const char *station, int64_t now_s, struct err *e);
+/* The payload as JSON text, appended: the facts for people and for CheckTicket. */
+int ticket_format(const struct ticket *t, struct buf *out, struct err *e);

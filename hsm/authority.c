@@ -1,0 +1,162 @@
+/* Anchors and verified tickets. Promises that a ticket found in memory was verified under the
+ * anchors that are in the file now; an anchor that is taken out counts no longer from the next call
+ * on. Decides nothing about time, place or rows. */
+#include "hsm/authority.h"
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "hsm/ticket.h"
+
+#define ANCHORS_BYTES_MAX (1u << 20) /* some hundred certificates */
+#define TICKETS_MAX       32         /* jobs worked on at a time at one station, with room */
+#define VERIFIED_FOR_MS                                                                            \
+    600000 /* so that an approver's certificate that expires stops counting within ten minutes */
+
+struct known {
+    uint8_t sha256[32];
+    int64_t verified_ms; /* monotonic; 0: free */
+    struct ticket ticket;
+};
+struct authority {
+    char *path;
+    struct stat seen; /* of the file that store was made from */
+    X509_STORE *store;
+    struct known *known; /* TICKETS_MAX */
+};
+
+static void forget(struct authority *a)
+{
+    X509_STORE_free(a->store);
+    a->store = NULL;
+    for (size_t i = 0; i < TICKETS_MAX; i++)
+        a->known[i].verified_ms = 0;
+}
+
+static int add_anchors(X509_STORE *store, const struct buf *pem, unsigned *ret_count)
+{
+    BIO *bio = BIO_new_mem_buf(pem->data, (int)pem->len);
+    X509 *x;
+    int r = bio ? 0 : -1;
+
+    while (r == 0 && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+        r = X509_STORE_add_cert(store, x) == 1 ? 0 : -1;
+        X509_free(x);
+        ++*ret_count;
+    }
+    if (pem->len && ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+        r = -1;
+    ERR_clear_error();
+    BIO_free(bio);
+    return r;
+}
+
+static int load(struct authority *a, struct err *e)
+{
+    struct buf pem = BUF_INIT;
+    struct err missing = {0};
+    unsigned count = 0;
+    int r = -1;
+
+    forget(a);
+    a->store = X509_STORE_new();
+    if (!a->store)
+        return err_set(e, ERR_NOMEM, "no memory for the trust anchors");
+    if (file_read(a->path, ANCHORS_BYTES_MAX, &pem, &missing) < 0 && missing.id != ERR_NOT_FOUND) {
+        err_set(e, missing.id, "%.400s", missing.msg);
+        goto out;
+    }
+    if (add_anchors(a->store, &pem, &count) < 0) {
+        err_set(e, ERR_CONFIG, "%s: it holds something that is not a PEM certificate", a->path);
+        goto out;
+    }
+    log_info("trust-anchors", LOG_STR("file", a->path), LOG_NUM("approvers", count));
+    r = 0;
+out:
+    if (r < 0)
+        forget(a);
+    buf_done(&pem);
+    return r;
+}
+
+static int refresh(struct authority *a, struct err *e)
+{
+    struct stat st;
+
+    memset(&st, 0, sizeof st);
+    if (stat(a->path, &st) < 0 && errno != ENOENT)
+        return err_set_errno(e, errno, "look at %s", a->path);
+    if (a->store && st.st_ino == a->seen.st_ino && st.st_size == a->seen.st_size &&
+            st.st_mtim.tv_sec == a->seen.st_mtim.tv_sec &&
+            st.st_mtim.tv_nsec == a->seen.st_mtim.tv_nsec)
+        return 0;
+    a->seen = st;
+    return load(a, e);
+}
+
+int authority_open(const char *path, struct authority **ret, struct err *e)
+{
+    struct authority *a = calloc(1, sizeof *a);
+
+    if (a) {
+        a->path = strdup(path);
+        a->known = calloc(TICKETS_MAX, sizeof *a->known);
+    }
+    if (!a || !a->path || !a->known)
+        err_set(e, ERR_NOMEM, "no memory for the trust anchors");
+    else if (refresh(a, e) == 0) {
+        *ret = a;
+        return 0;
+    }
+    authority_close(&a);
+    return -1;
+}
+
+void authority_close(struct authority **a)
+{
+    if (!*a)
+        return;
+    X509_STORE_free((*a)->store);
+    free((*a)->known);
+    free((*a)->path);
+    free(*a);
+    *a = NULL;
+}
+
+int authority_ticket(struct authority *a, const char *jws, const struct ticket **ret, struct err *e)
+{
+    size_t len = strlen(jws);
+    int64_t now_ms = time_monotonic_ms();
+    struct known *oldest = a->known;
+    uint8_t sha256[32];
+
+    if (len > TICKET_BYTES_MAX)
+        return err_set(e, ERR_TICKET, "ticket: it is larger than %u bytes", TICKET_BYTES_MAX);
+    if (refresh(a, e) < 0)
+        return -1;
+    if (EVP_Digest(jws, len, sha256, NULL, EVP_sha256(), NULL) != 1)
+        return err_set(e, ERR_NOMEM, "no digest can be made");
+    for (struct known *k = a->known; k < a->known + TICKETS_MAX; k++) {
+        if (k->verified_ms && now_ms - k->verified_ms < VERIFIED_FOR_MS &&
+                memcmp(k->sha256, sha256, 32) == 0) {
+            *ret = &k->ticket;
+            return 0;
+        }
+        if (k->verified_ms < oldest->verified_ms)
+            oldest = k;
+    }
+    oldest->verified_ms = 0;
+    if (ticket_verify(jws, a->store, &oldest->ticket, e) < 0)
+        return -1;
+    oldest->verified_ms = now_ms;
+    memcpy(oldest->sha256, sha256, 32);
+    *ret = &oldest->ticket;
+    return 0;
+}

@@ -1,0 +1,13 @@
+/* Who may approve: the trust anchors in the signer's own configuration, and the tickets already verified under them. */
+#pragma once
+
+struct authority;
+struct err;
+struct ticket;
+
+/* path: PEM certificates. A missing file is no anchors: every ticket is then ERR_TICKET_UNTRUSTED. */
+int authority_open(const char *path, struct authority **ret, struct err *e);
+void authority_close(struct authority **a);
+/* ticket_verify() with a memory: a signature is checked again only after ten minutes, or when the anchors' file changed.
+ * *ret is borrowed until the next call. Times and station are ticket_check()'s. */
+int authority_ticket(struct authority *a, const char *jws, const struct ticket **ret, struct err *e);

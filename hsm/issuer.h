@@ -1,0 +1,38 @@
+/* The certification of one device, from the request to the durable certificate. The issuer trusts nobody: it checks
+ * ticket, row, proof, nonce, request, key, ledger and quota itself, whoever asks. */
+#pragma once
+#include <stdint.h>
+#include <systemd/sd-event.h>
+#include "hsm/signer_client.h"
+
+struct authority;
+struct ca;
+struct err;
+struct issuer;
+struct ledger;
+struct nonce_key;
+struct workers;
+
+struct issuer_parts {
+    sd_event *event;
+    const struct ca *ca;
+    struct authority *authority;
+    struct ledger *ledger;
+    struct workers *workers;
+    const struct nonce_key *nonce_key;
+    const char *station;
+    int64_t nonce_valid_s;
+};
+struct issuer_counts {
+    uint64_t issued, refused;
+    uint64_t sign_us_p50, sign_us_p99; /* request to verified signature, of the last 1,024 */
+};
+
+/* The parts are borrowed until issuer_close(). */
+int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e);
+/* Requests under way are dropped without their callback. */
+void issuer_close(struct issuer **s);
+/* -1: refused or impossible, and done is not called. 0: done is called once, perhaps before this returns, with a certificate
+ * that is durable in the ledger, or with the error. The request is borrowed for the call. */
+int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_done_fn done, void *ctx, struct err *e);
+void issuer_counts(const struct issuer *s, struct issuer_counts *ret);

@@ -1,0 +1,224 @@
+/* Files of the ceremony. Promises never to overwrite or remove anything a finished ceremony made:
+ * what it removes carries the mark of a run that did not come to its end. */
+#include "hsm/ceremony_files.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/buf.h"
+#include "base/config.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/text.h"
+
+#define PIN_RANDOM_BYTES    16
+#define APPROVERS_BYTES_MAX (1u << 20)
+#define MARK_TEXT           "A ceremony (keyline init) began here and did not finish. Run it again.\n"
+
+/* of which kinds of ceremony each file is, and in whose directory */
+static const struct {
+    const char *name;
+    enum { IN_ETC, IN_STATE } where;
+    int external_too;
+} files[CEREMONY_FILE_COUNT] = {
+        [CEREMONY_SOFTHSM_CONF] = {"softhsm2.conf", IN_ETC, 0},
+        [CEREMONY_PIN] = {"token.pin", IN_ETC, 0},
+        [CEREMONY_SO_PIN] = {"token.so-pin", IN_ETC, 0},
+        [CEREMONY_TOKENS] = {"tokens", IN_STATE, 0},
+        [CEREMONY_TOKENS_BACKUP] = {"tokens.backup", IN_STATE, 0},
+        [CEREMONY_CHAIN] = {"ca/chain.pem", IN_ETC, 1},
+        [CEREMONY_ROOT] = {"ca/root.pem", IN_ETC, 1},
+        [CEREMONY_APPROVER_KEY] = {"approver.key", IN_ETC, 1},
+        [CEREMONY_APPROVER_CERT] = {"approver.pem", IN_ETC, 1},
+};
+
+static int join(char out[PATH_MAX], const char *dir, const char *name, struct err *e)
+{
+    if (snprintf(out, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX)
+        return err_set(e, ERR_LIMIT, "a path below %s is too long", dir);
+    return 0;
+}
+
+int ceremony_files_init(
+        struct ceremony_files *f, const struct paths *p, const struct config *c, struct err *e)
+{
+    const char *module = config_get(c, "token", "module"), *base = strrchr(module, '/');
+    const char *pin_file = config_get(c, "token", "pin_file");
+    char dir[PATH_MAX];
+
+    f->paths = *p;
+    f->kind = strcmp(base ? base + 1 : module, "libsofthsm2.so") == 0 && !getenv("SOFTHSM2_CONF")
+                      ? CEREMONY_EMBEDDED
+                      : CEREMONY_EXTERNAL;
+    for (int i = 0; i < CEREMONY_FILE_COUNT; i++)
+        if (join(f->at[i], files[i].where == IN_ETC ? p->etc : p->state, files[i].name, e) < 0)
+            return -1;
+    if (*pin_file)
+        snprintf(f->at[CEREMONY_PIN], PATH_MAX, "%s", pin_file);
+    paths_get(p, PATH_CONFIG, f->config);
+    paths_get(p, PATH_APPROVERS, f->approvers);
+    if (join(f->mark, p->etc, "ceremony.unfinished", e) < 0 || join(dir, p->etc, "ca", e) < 0 ||
+            file_mkdirs(dir, 0750, e) < 0 || file_mkdirs(p->state, 0750, e) < 0 ||
+            join(dir, p->state, "signer", e) < 0)
+        return -1;
+    return file_mkdirs(dir, 0750, e);
+}
+
+static int ours(const struct ceremony_files *f, int i)
+{
+    return f->kind == CEREMONY_EMBEDDED || files[i].external_too;
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    (void)st, (void)kind, (void)where;
+    return remove(path);
+}
+
+/* The approver is appended last: an unfinished run may have got that far. */
+static int take_back_anchor(const struct ceremony_files *f, struct err *e)
+{
+    struct buf anchors = BUF_INIT, cert = BUF_INIT;
+    struct err missing = {0};
+    int r = 0;
+
+    if (file_read(f->approvers, APPROVERS_BYTES_MAX, &anchors, &missing) == 0 &&
+            file_read(f->at[CEREMONY_APPROVER_CERT], APPROVERS_BYTES_MAX, &cert, &missing) == 0 &&
+            cert.len && anchors.len >= cert.len &&
+            memcmp(anchors.data + anchors.len - cert.len, cert.data, cert.len) == 0)
+        r = file_write(f->approvers, anchors.data, anchors.len - cert.len, 0644, e);
+    buf_done(&anchors);
+    buf_done(&cert);
+    return r;
+}
+
+static int clear_unfinished(const struct ceremony_files *f, struct err *e)
+{
+    if (take_back_anchor(f, e) < 0)
+        return -1;
+    fprintf(stderr, "An earlier ceremony did not finish; what it left is removed and everything is "
+                    "made anew.\n");
+    for (int i = 0; i < CEREMONY_FILE_COUNT; i++)
+        if (ours(f, i) && nftw(f->at[i], remove_one, 8, FTW_DEPTH | FTW_PHYS) < 0 &&
+                errno != ENOENT)
+            return err_set_errno(e, errno, "remove %s", f->at[i]);
+    return 0;
+}
+
+int ceremony_files_begin(struct ceremony_files *f, struct err *e)
+{
+    struct stat st;
+
+    if (lstat(f->mark, &st) == 0 && clear_unfinished(f, e) < 0)
+        return -1;
+    for (int i = 0; i < CEREMONY_FILE_COUNT; i++)
+        if (ours(f, i) && lstat(f->at[i], &st) == 0)
+            return err_set(e, ERR_EXISTS,
+                    "%s is there already: a ceremony is held once, and nothing was changed",
+                    f->at[i]);
+    return file_write(f->mark, MARK_TEXT, strlen(MARK_TEXT), 0640, e);
+}
+
+static int append_key(struct buf *out, const char *section, const char **last, const char *key,
+        const char *value, const char *meaning, struct err *e)
+{
+    if (strcmp(*last, section) != 0 && buf_printf(out, e, "\n[%s]\n", section) < 0)
+        return -1;
+    *last = section;
+    return buf_printf(out, e, "; %s\n;%s = %s\n", meaning, key, value);
+}
+
+int ceremony_files_config(const struct ceremony_files *f, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    const char *last = "";
+    struct stat st;
+    int r = -1;
+
+    if (stat(f->config, &st) == 0)
+        return 0;
+    if (buf_printf(&text, e,
+                "; Keyline's settings; keyline.conf(5) explains them. A line that begins with ';' "
+                "shows the default.\n") < 0)
+        goto out;
+#define KEY(section, key, kind, default_value, min, max, meaning)                                  \
+    if (append_key(&text, section, &last, key, default_value, meaning, e) < 0)                     \
+        goto out;
+#include "base/config_list.h"
+    if (buf_printf(&text, e,
+                "\n; One section for each port, as in\n;[slot 01]\n;port = "
+                "/dev/serial/by-path/...\n") == 0)
+        r = file_write(f->config, text.data, text.len, 0640, e);
+out:
+    buf_done(&text);
+    return r;
+}
+
+static int write_random_pin(const char *path, struct err *e)
+{
+    uint8_t bytes[PIN_RANDOM_BYTES];
+    char digits[2 * PIN_RANDOM_BYTES + 2];
+    int r;
+
+    if (RAND_priv_bytes(bytes, sizeof bytes) != 1)
+        return err_set(e, ERR_IO, "the system gives no random bytes");
+    hex_format(bytes, sizeof bytes, digits);
+    memcpy(digits + 2 * PIN_RANDOM_BYTES, "\n", 2);
+    r = file_write(path, digits, strlen(digits), 0600, e);
+    explicit_bzero(bytes, sizeof bytes);
+    explicit_bzero(digits, sizeof digits);
+    return r;
+}
+
+int ceremony_files_embedded(const struct ceremony_files *f, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int r = -1;
+
+    if (file_mkdirs(f->at[CEREMONY_TOKENS], 0700, e) < 0 ||
+            write_random_pin(f->at[CEREMONY_PIN], e) < 0 ||
+            write_random_pin(f->at[CEREMONY_SO_PIN], e) < 0)
+        return -1;
+    if (buf_printf(&text, e,
+                "# The embedded token. Made by keyline init.\ndirectories.tokendir = "
+                "%s\nobjectstore.backend = file\n"
+                "log.level = ERROR\nslots.removable = false\n",
+                f->at[CEREMONY_TOKENS]) == 0)
+        r = file_write(f->at[CEREMONY_SOFTHSM_CONF], text.data, text.len, 0640, e);
+    if (r == 0)
+        setenv("SOFTHSM2_CONF", f->at[CEREMONY_SOFTHSM_CONF], 1);
+    buf_done(&text);
+    return r;
+}
+
+int ceremony_files_finish(
+        const struct ceremony_files *f, const void *approver_pem, size_t len, struct err *e)
+{
+    struct buf anchors = BUF_INIT;
+    struct err missing = {0};
+    int dir, r = -1;
+
+    if (file_read(f->approvers, APPROVERS_BYTES_MAX, &anchors, &missing) < 0 &&
+            missing.id != ERR_NOT_FOUND) {
+        err_set(e, missing.id, "%.400s", missing.msg);
+        goto out;
+    }
+    if (buf_append(&anchors, approver_pem, len, e) < 0 ||
+            file_write(f->approvers, anchors.data, anchors.len, 0644, e) < 0)
+        goto out;
+    dir = open(f->paths.etc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (unlink(f->mark) < 0 || dir < 0 || fsync(dir) < 0)
+        err_set_errno(e, errno, "remove %s", f->mark);
+    else
+        r = 0;
+    if (dir >= 0)
+        close(dir);
+out:
+    buf_done(&anchors);
+    return r;
+}

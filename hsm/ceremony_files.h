@@ -1,0 +1,41 @@
+/* The files of the ceremony: where they are, that none is overwritten, and that an interrupted run leaves nothing in doubt. */
+#pragma once
+#include <limits.h>
+#include <stddef.h>
+#include "base/paths.h"
+
+struct config;
+struct err;
+
+enum ceremony_file {
+    CEREMONY_SOFTHSM_CONF,
+    CEREMONY_PIN,
+    CEREMONY_SO_PIN,
+    CEREMONY_TOKENS,        /* directory */
+    CEREMONY_TOKENS_BACKUP, /* directory */
+    CEREMONY_CHAIN,
+    CEREMONY_ROOT,
+    CEREMONY_APPROVER_KEY,
+    CEREMONY_APPROVER_CERT,
+    CEREMONY_FILE_COUNT
+};
+enum ceremony_token_kind { CEREMONY_EMBEDDED, CEREMONY_EXTERNAL };
+
+struct ceremony_files {
+    struct paths paths;
+    enum ceremony_token_kind kind;
+    char at[CEREMONY_FILE_COUNT][PATH_MAX];
+    char config[PATH_MAX], approvers[PATH_MAX], mark[PATH_MAX];
+};
+
+/* Makes the directories; embedded when [token] module is SoftHSM and the environment names no configuration of its own. */
+int ceremony_files_init(struct ceremony_files *f, const struct paths *p, const struct config *c, struct err *e);
+/* Takes away what an unfinished run left (its mark says that nothing was issued with it), refuses when anything of the
+ * ceremony is there (ERR_EXISTS names it), and marks this run as unfinished. */
+int ceremony_files_begin(struct ceremony_files *f, struct err *e);
+/* keyline.conf with every key and its meaning, commented out; left alone when there is one. */
+int ceremony_files_config(const struct ceremony_files *f, struct err *e);
+/* Random PINs and softhsm2.conf of the embedded token; sets $SOFTHSM2_CONF. */
+int ceremony_files_embedded(const struct ceremony_files *f, struct err *e);
+/* Adds the approver to the trust anchors, then takes the mark away: the ceremony is done. */
+int ceremony_files_finish(const struct ceremony_files *f, const void *approver_pem, size_t len, struct err *e);

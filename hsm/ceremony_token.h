@@ -1,0 +1,40 @@
+/* The ceremony's use of the token, directly through PKCS#11: pkcs11-helper makes neither tokens nor keys. */
+#pragma once
+#include "hsm/cert.h"
+#include "hsm/module.h"
+
+struct buf;
+struct err;
+
+struct ceremony_token {
+    struct module module;
+    CK_SLOT_ID slot;
+    CK_SESSION_HANDLE session;
+    int initialised, open;
+};
+#define CEREMONY_TOKEN_INIT ((struct ceremony_token){0})
+
+enum ceremony_key_type { CEREMONY_P256, CEREMONY_P384, CEREMONY_RSA3072, CEREMONY_KEY_TYPES };
+/* "p256", "p384", "rsa3072"; ERR_ARGUMENT. */
+int ceremony_key_type_parse(const char *name, enum ceremony_key_type *ret, struct err *e);
+
+struct ceremony_key {
+    struct module_key_name name;
+    enum signature_alg alg;
+    uint8_t spki[1024]; /* DER */
+    size_t spki_len;
+    uint8_t key_id[CERT_KEY_ID_BYTES];
+};
+
+/* Makes a new token in the module's first free slot. */
+int ceremony_token_create(struct ceremony_token *t, const char *module, const char *label, const char *so_pin,
+        const char *pin, struct err *e);
+/* Opens a session with the token of this label and logs in, once. */
+int ceremony_token_open(struct ceremony_token *t, const char *module, const char *label, const char *pin, struct err *e);
+void ceremony_token_close(struct ceremony_token *t);
+/* ret->name is given; the rest is filled in. ERR_EXISTS when the token has a key of that id; ERR_KEY_POLICY when the token
+ * made a key that could leave it. */
+int ceremony_token_keygen(struct ceremony_token *t, enum ceremony_key_type type, struct ceremony_key *ret, struct err *e);
+/* Appends the signature as certificates carry it, verified under the key. */
+int ceremony_token_sign(struct ceremony_token *t, const struct ceremony_key *key, const void *bytes, size_t len,
+        struct buf *ret_sig, struct err *e);

@@ -3,11 +3,14 @@
  * a station. */
 #include "base/config.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <ini.h>
 
@@ -336,6 +339,25 @@ int64_t config_num(const struct config *c, const char *section, const char *key)
         abort(); /* asked for a text as a number; the file's numbers were checked when it was loaded
                   */
     return value;
+}
+
+int config_station(const struct config *c, char ret[NAME_BYTES_MAX + 1], struct err *e)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    const char *name = config_get(c, "station", "name");
+    if (name[0] == '\0') {
+        if (gethostname(host, sizeof host) < 0)
+            return err_set_errno(e, errno, "find the host's name");
+        host[sizeof host - 1] = '\0'; /* POSIX does not say who ends a name that was cut */
+        name = host;
+    }
+    if (!name_valid(name, strlen(name)) || strcmp(name, "*") == 0)
+        return err_set(e, ERR_CONFIG,
+                "[station] name: give this station a name of at most %u bytes, without '/' and "
+                "other than '*'",
+                NAME_BYTES_MAX);
+    memcpy(ret, name, strlen(name) + 1);
+    return 0;
 }
 
 size_t config_slots(const struct config *c, const struct config_slot **ret)

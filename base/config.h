@@ -4,6 +4,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include "base/limits.h"
 
 struct err;
 struct config;
@@ -15,6 +16,10 @@ void config_free(struct config **c);
 const char *config_get(const struct config *c, const char *section, const char *key);
 /* Numbers are checked against their range when loaded. */
 int64_t config_num(const struct config *c, const char *section, const char *key);
+
+/* The name that stands in this station's records and that tickets are checked against: [station] name, else the host's
+ * name. ERR_CONFIG when it is no name_valid() name, or is "*", which means any station. */
+int config_station(const struct config *c, char ret[NAME_BYTES_MAX + 1], struct err *e);
 
 struct config_slot {
     const char *name;    /* "01" of [slot 01] */

@@ -48,6 +48,6 @@
 #define UPSTREAM_BACKOFF_MIN_S 1                   /* the first pause is drawn from 0 to this, each next from twice as much */
 #define UPSTREAM_BACKOFF_MAX_S 300                 /* a line that comes back is noticed within 5 minutes */
 #define UPSTREAM_RETRY_AFTER_MAX_S 3600            /* a wrong Retry-After (or a wrong clock) stops us for an hour at most */
-#define UPSTREAM_URL_MAX       2048u               /* [upstream] url; with the batch's path every server takes it */
+#define UPSTREAM_URL_MAX       2048u               /* address with a batch's path: every server takes that much */
 #define UPSTREAM_HEADER_MAX    (32u << 10)         /* all headers of one answer */
 #define JOBD_BACKOFF_MAX_S     5                   /* jobd is on this machine and back within seconds */

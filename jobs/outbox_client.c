@@ -80,3 +80,9 @@ int outbox_report(
     }
     return client_call(bus, m, 0, NULL, e);
 }
+
+int outbox_on_retry(sd_bus *bus, sd_bus_message_handler_t fn, void *ctx, struct err *e)
+{
+    return client_built(
+            sd_bus_match_signal(bus, NULL, NULL, door.object, door.interface, "Retry", fn, ctx), e);
+}

@@ -27,7 +27,8 @@ static void send_tile(struct panel *p)
     slot_report(p->bus, p->slot, p->port, p->state, p->device_name, p->text);
 }
 
-/* A peer that died shows only when somebody reads its socket. */
+/* A peer that died shows only when somebody reads its socket; and a tile that was sent before the
+ * connection stood leaves only now. */
 static bool is_alive(struct panel *p)
 {
     int r;

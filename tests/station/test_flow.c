@@ -1,0 +1,512 @@
+/* The way of one device: a scripted device in memory on one side, a scripted jobd behind the real
+ * door on the other. */
+#include "station_test.h"
+
+#include "fake_driver.h"
+#include "fake_jobd.h"
+#include "station/flow.h"
+#include "station/serve.h"
+
+static struct fake_jobd *jobd;
+static struct fake_device device;
+static struct panel panel;
+
+static int set_up_with(const char *key_type)
+{
+    jobd = fake_jobd_new();
+    fake_device_init(&device, key_type);
+    snprintf(jobd->key_type, sizeof jobd->key_type, "%s", key_type);
+    jobd->cert_len = fake_device_cert(&device, jobd->cert, sizeof jobd->cert);
+    fake_jobd_start(jobd);
+    panel_init(&panel, &jobd->paths, "01", "/ports/slot01");
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return set_up_with("P-256");
+}
+
+static int set_up_rsa(void **state)
+{
+    (void)state;
+    return set_up_with("RSA-2048");
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    panel_done(&panel);
+    fake_device_done(&device);
+    fake_jobd_free(jobd);
+    return 0;
+}
+
+/* One attempt. */
+static enum err_id run_once(void)
+{
+    struct driver_session s = {.driver = &fake_driver, .io = &device.io};
+    struct flow f;
+    struct err e = {0};
+    flow_init(&f, &s, &panel);
+    if (flow_run(&f, &e) == 0)
+        e.id = ERR_NONE;
+    flow_done(&f);
+    return e.id;
+}
+
+#define assert_ends(want) assert_string_equal(err_name(run_once()), err_name(want))
+
+/* A whole stay in the slot. */
+static void serve(void)
+{
+    struct err e = {0};
+    assert_ok(serve_device(&fake_driver, &device.io, &panel, &e), &e);
+}
+
+/* A tile is sent without waiting: give it the time to arrive. */
+#define assert_shown(prefix) wait_until(fake_jobd_saw(jobd, prefix))
+
+/* --- the good way
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void passes(void **state)
+{
+    (void)state;
+    assert_ends(ERR_NONE);
+    assert_string_equal(jobd->order, "CNZAK");
+    assert_string_equal(jobd->claimed_hwid, "hw-1");
+    assert_string_equal(jobd->claimed_name, "sensor-0001");
+    assert_int_equal(device.objects[DRIVER_CERT].len, jobd->cert_len);
+    assert_memory_equal(device.objects[DRIVER_CERT].data, jobd->cert, jobd->cert_len);
+    assert_string_equal(buf_str(&device.objects[DRIVER_CHAIN]), "the chain");
+    assert_true(device.identity.sealed);
+    assert_int_equal(device.calls[S_READBACK], 3);
+    assert_shown("working sensor-0001: making its key");
+}
+
+static void no_two_challenges_are_alike(void **state)
+{
+    (void)state;
+    uint8_t first[NONCE_BYTES], zero[NONCE_BYTES] = {0};
+    assert_ends(ERR_NONE);
+    memcpy(first, jobd->challenge, sizeof first);
+    assert_memory_not_equal(first, zero, sizeof first);
+    jobd->registered = false;
+    device.identity.sealed = false;
+    assert_ends(ERR_NONE);
+    assert_memory_not_equal(first, jobd->challenge, sizeof first);
+}
+
+static void check_pass_waits(struct fake_device *d, enum stage s)
+{
+    (void)d;
+    if (s == S_VERDICT)
+        assert_true(jobd->registered);
+}
+
+static void pass_is_shown_only_after_complete_was_answered(void **state)
+{
+    (void)state;
+    jobd->complete_delay_ms = 300;
+    device.on_stage = check_pass_waits;
+    device.pull_after_verdict_ms = 100;
+    serve();
+    assert_true(device.passed);
+    assert_false(device.failed);
+    assert_shown("pass sensor-0001: ");
+    assert_shown("empty : ");
+    assert_false(jobd->pass_too_early);
+    assert_int_equal(jobd->calls[M_FAIL], 0);
+}
+
+/* --- a device that fails
+ * ----------------------------------------------------------------------------------------- */
+
+static void a_failing_stage_fails_the_run_with_its_reason(void **state)
+{
+    static const enum stage stages[] = {
+            S_KEYGEN, S_CSR, S_INSTALL, S_READBACK, S_CHALLENGE, S_SEAL};
+    static const enum err_id ids[] = {ERR_DEVICE_REFUSED, ERR_DEVICE_SILENT, ERR_DEVICE_GARBAGE,
+            ERR_DEVICE_UNSUPPORTED, ERR_DEVICE_GONE, ERR_PORT};
+    (void)state;
+    for (size_t s = 0; s < sizeof stages / sizeof *stages; s++)
+        for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+            memset(device.fail, 0, sizeof device.fail);
+            device.fail[stages[s]] = ids[i];
+            device.identity.sealed = false;
+            memset(jobd->failed_with, 0, sizeof jobd->failed_with);
+            assert_ends(ids[i]);
+            assert_string_equal(jobd->failed_with, err_name(ids[i]));
+            assert_false(jobd->quarantined);
+        }
+    assert_int_equal(jobd->calls[M_COMPLETE], 0);
+    assert_false(jobd->registered);
+}
+
+static void before_the_claim_there_is_nothing_to_fail(void **state)
+{
+    (void)state;
+    device.fail[S_IDENTIFY] = ERR_DEVICE_GARBAGE;
+    assert_ends(ERR_DEVICE_GARBAGE);
+    assert_string_equal(jobd->order, "");
+}
+
+static void jobds_refusals_come_through(void **state)
+{
+    static const struct {
+        enum method method;
+        enum err_id id;
+        const char *order;
+        bool quarantine;
+    } cases[] = {
+            {M_CLAIM, ERR_DEVICE_UNKNOWN, "C", false},
+            {M_CLAIM, ERR_DEVICE_DONE, "C", false},
+            {M_CLAIM, ERR_DEVICE_QUARANTINED, "C", false},
+            {M_NONCE, ERR_TICKET_EXPIRED, "CNF", false},
+            {M_CERTIFY, ERR_QUOTA, "CNZF", false},
+            {M_CERTIFY, ERR_KEY_CHANGED, "CNZF", false},
+            {M_CERTIFY, ERR_CSR, "CNZF", false},
+            {M_CERTIFY, ERR_POSSESSION, "CNZF", true},
+            {M_CERTIFY, ERR_KEY_REUSED, "CNZF", true},
+            {M_ADVANCE, ERR_BAD_STATE, "CNZAF", false},
+            {M_COMPLETE, ERR_DEVICE_CHALLENGE, "CNZAKF", true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memset(jobd->order, 0, sizeof jobd->order);
+        jobd->quarantined = false;
+        device.identity.sealed = false;
+        jobd->refuse[cases[i].method] = cases[i].id;
+        jobd->refusals[cases[i].method] = 1;
+        assert_ends(cases[i].id);
+        assert_string_equal(jobd->order, cases[i].order);
+        assert_int_equal(jobd->quarantined, cases[i].quarantine);
+    }
+}
+
+static void any_answer_to_fail_is_borne(void **state)
+{
+    (void)state;
+    device.fail[S_KEYGEN] = ERR_DEVICE_REFUSED;
+    jobd->refuse[M_FAIL] = ERR_BAD_STATE;
+    jobd->refusals[M_FAIL] = 1;
+    assert_ends(ERR_DEVICE_REFUSED);
+    jobd->die_in = M_FAIL;
+    jobd->die_times = 1;
+    assert_ends(ERR_DEVICE_REFUSED);
+}
+
+static void a_fail_stays_until_the_device_is_out(void **state)
+{
+    (void)state;
+    device.fail[S_INSTALL] = ERR_DEVICE_REFUSED;
+    device.fail[S_VERDICT] = ERR_DEVICE_UNSUPPORTED; /* no lamp: no matter */
+    device.pull_after_verdict_ms = 700;
+    int64_t start = time_monotonic_ms();
+    serve();
+    assert_true(time_monotonic_ms() - start >= 690);
+    assert_true(device.failed);
+    assert_false(device.passed);
+    assert_shown("fail sensor-0001: installing the certificate: scripted (The device refused a "
+                 "step: set it aside");
+    assert_int_equal(jobd->calls[M_CLAIM], 1); /* not tried again by itself */
+}
+
+/* --- a device that lies
+ * ------------------------------------------------------------------------------------------ */
+
+static void only_its_own_key_proves_it(void **state)
+{
+    bool *const lies[] = {
+            &device.wrong_key, &device.forget_nul, &device.empty_signature, &device.huge_signature};
+    (void)state;
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        *lies[i] = true;
+        jobd->quarantined = false;
+        assert_ends(ERR_DEVICE_CHALLENGE);
+        assert_true(jobd->quarantined);
+        *lies[i] = false;
+    }
+    assert_int_equal(jobd->calls[M_COMPLETE], 0);
+    assert_int_equal(device.calls[S_SEAL], 0); /* a liar is not sealed */
+}
+
+static void requests_have_a_size(void **state)
+{
+    (void)state;
+    device.huge_csr = true;
+    assert_ends(ERR_CSR);
+    device.huge_csr = false;
+    device.empty_csr = true;
+    assert_ends(ERR_CSR);
+    assert_int_equal(jobd->calls[M_CERTIFY], 0);
+}
+
+static void what_reads_back_differently_is_found(void **state)
+{
+    (void)state;
+    device.flip_readback = true;
+    assert_ends(ERR_DEVICE_READBACK);
+    device.flip_readback = false;
+    device.short_readback = true;
+    assert_ends(ERR_DEVICE_READBACK);
+    assert_int_equal(jobd->calls[M_ADVANCE], 0);
+}
+
+static void names_that_are_no_text_do_not_leave_us(void **state)
+{
+    (void)state;
+    memset(device.identity.hwid, 'A', sizeof device.identity.hwid); /* no NUL */
+    assert_ends(ERR_DEVICE_GARBAGE);
+    strcpy(device.identity.hwid, "hw\x1b[2J");
+    assert_ends(ERR_DEVICE_GARBAGE);
+    strcpy(device.identity.hwid, "hw\xc0\xaf");
+    assert_ends(ERR_DEVICE_GARBAGE);
+    strcpy(device.identity.hwid, "");
+    strcpy(device.identity.name, "");
+    assert_ends(ERR_DEVICE_GARBAGE);
+    assert_string_equal(jobd->order, "");
+}
+
+/* --- a device that comes back
+ * ------------------------------------------------------------------------------------ */
+
+static void pulled_after_certification_it_goes_on(void **state)
+{
+    (void)state;
+    device.fail[S_INSTALL] = ERR_DEVICE_GONE;
+    assert_ends(ERR_DEVICE_GONE);
+    assert_string_equal(jobd->failed_with, "DeviceGone");
+    device.fail[S_INSTALL] = ERR_NONE;
+    jobd->certified_before = true;
+    memset(jobd->order, 0, sizeof jobd->order);
+    assert_ends(ERR_NONE);
+    assert_string_equal(jobd->order, "CNZAK"); /* the signer gives the same certificate again */
+}
+
+static void sealed_but_not_recorded_it_only_proves_itself(void **state)
+{
+    struct err e = {0};
+    (void)state;
+    device.identity.sealed = true;
+    jobd->certified_before = true;
+    assert_ok(buf_append(&device.objects[DRIVER_CERT], jobd->cert, jobd->cert_len, &e), &e);
+    assert_ends(ERR_NONE);
+    assert_string_equal(jobd->order, "CAK");
+    assert_int_equal(device.calls[S_KEYGEN] + device.calls[S_CSR] + device.calls[S_INSTALL] +
+                             device.calls[S_SEAL],
+            0);
+    assert_int_equal(device.calls[S_CHALLENGE], 1);
+}
+
+static void sealed_with_anything_else_it_is_not_ours(void **state)
+{
+    struct err e = {0};
+    (void)state;
+    device.identity.sealed = true;
+    assert_ends(ERR_DEVICE_SEALED); /* never certified here */
+    jobd->certified_before = true;
+    assert_ends(ERR_DEVICE_SEALED); /* holds none */
+    assert_ok(buf_append(&device.objects[DRIVER_CERT], jobd->cert, jobd->cert_len, &e), &e);
+    device.objects[DRIVER_CERT].data[20] ^= 1;
+    assert_ends(ERR_DEVICE_SEALED);
+    device.objects[DRIVER_CERT].data[20] ^= 1;
+    device.wrong_key = true; /* the certificate is public: a copy of it proves nothing */
+    assert_ends(ERR_DEVICE_CHALLENGE);
+    assert_true(jobd->quarantined);
+    assert_int_equal(jobd->calls[M_COMPLETE], 0);
+}
+
+/* --- what is not the unit's fault
+ * -------------------------------------------------------------------------------- */
+
+static void stale_nonces_are_renewed(void **state)
+{
+    (void)state;
+    jobd->refuse[M_CERTIFY] = ERR_NONCE;
+    jobd->refusals[M_CERTIFY] = 3;
+    assert_ends(ERR_NONE);
+    assert_string_equal(jobd->order, "CNZNZNZNZAK");
+    assert_int_equal(device.calls[S_CSR], 4);
+}
+
+static void but_not_for_ever_in_one_attempt(void **state)
+{
+    (void)state;
+    jobd->refuse[M_CERTIFY] = ERR_NONCE;
+    jobd->refusals[M_CERTIFY] = 100;
+    assert_ends(ERR_NONCE);
+    assert_int_equal(jobd->calls[M_CERTIFY], 4);
+    assert_int_equal(jobd->calls[M_FAIL], 0);
+}
+
+static void a_token_that_is_away_is_waited_for_within_the_run(void **state)
+{
+    (void)state;
+    jobd->refuse[M_CERTIFY] = ERR_TOKEN_ABSENT;
+    jobd->refusals[M_CERTIFY] = 1;
+    device.pull_after_verdict_ms = 10;
+    serve();
+    assert_true(device.passed);
+    assert_int_equal(jobd->calls[M_CLAIM], 1);
+    assert_int_equal(jobd->calls[M_FAIL], 0);
+    assert_shown("waiting sensor-0001: ");
+}
+
+static void pulled_while_waiting_ends_the_run(void **state)
+{
+    (void)state;
+    jobd->refuse[M_CERTIFY] = ERR_TOKEN_ABSENT;
+    jobd->refusals[M_CERTIFY] = 1000;
+    device.pull_after_ms = 200;
+    serve();
+    assert_string_equal(jobd->failed_with, "DeviceGone");
+    assert_false(device.passed || device.failed);
+}
+
+static void faults_of_the_station_are_waited_out(void **state)
+{
+    static const enum err_id ids[] = {
+            ERR_STORE, ERR_DISK_FULL, ERR_TIMEOUT, ERR_UNAVAILABLE, ERR_PROTOCOL};
+    static const enum method methods[] = {M_CLAIM, M_ADVANCE, M_COMPLETE};
+    (void)state;
+    for (size_t m = 0; m < sizeof methods / sizeof *methods; m++)
+        for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+            jobd->registered = device.identity.sealed = device.passed = jobd->certified_before =
+                    false;
+            if (methods[m] == M_COMPLETE) /* it is sealed by then, and comes back as certified */
+                jobd->certified_before = true;
+            jobd->refuse[methods[m]] = ids[i];
+            jobd->refusals[methods[m]] = 1;
+            device.verdict_ms = 0;
+            device.pull_after_verdict_ms = 1;
+            serve();
+            assert_true(device.passed);
+        }
+    assert_false(device.failed);
+    assert_int_equal(jobd->calls[M_FAIL], 0);
+    assert_false(jobd->pass_too_early);
+}
+
+/* jobd ends in each method and comes back; the device stays plugged in all the while. */
+static void restart_jobd(struct fake_device *d, enum stage s)
+{
+    (void)d;
+    if (s == S_PING && jobd->die_times == 0 && panel.bus == NULL) {
+        jobd->certified_before = jobd->calls[M_CERTIFY] > 1 || jobd->die_in > M_CERTIFY;
+        fake_jobd_start(jobd);
+    }
+}
+
+static void a_jobd_that_dies_anywhere_costs_no_device(void **state)
+{
+    (void)state;
+    device.on_stage = restart_jobd;
+    for (enum method m = M_CLAIM; m <= M_COMPLETE; m++) {
+        jobd->registered = device.identity.sealed = device.passed = jobd->certified_before = false;
+        jobd->die_in = m;
+        jobd->die_times = 1;
+        device.verdict_ms = 0;
+        device.pull_after_verdict_ms = 1;
+        serve();
+        assert_true(device.passed);
+        assert_false(device.failed);
+        assert_true(jobd->registered);
+    }
+}
+
+static void a_record_whose_answer_was_lost_is_a_pass(void **state)
+{
+    (void)state;
+    device.on_stage = restart_jobd;
+    device.pull_after_verdict_ms = 1;
+    jobd->die_in = M_COMPLETE;
+    jobd->die_times = 1;
+    jobd->die_after_commit = true;
+    serve();
+    assert_true(device.passed);
+    assert_false(device.failed);
+    assert_false(jobd->pass_too_early);
+}
+
+static void done_already_is_no_pass(void **state)
+{
+    (void)state;
+    jobd->registered = true;
+    device.pull_after_verdict_ms = 1;
+    serve();
+    assert_false(device.passed);
+    assert_true(device.failed);
+    assert_shown("fail sensor-0001: ");
+}
+
+static void without_jobd_it_waits_and_shows_its_tile_later(void **state)
+{
+    (void)state;
+    fake_jobd_kill(jobd);
+    device.on_stage = restart_jobd;
+    device.pull_after_verdict_ms = 1;
+    serve();
+    assert_true(device.passed);
+}
+
+static void a_tile_outlives_jobd(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    assert_ok(panel_connect(&panel, &e), &e);
+    panel_show(&panel, SLOT_FAIL, "sensor-0007", "a reason");
+    wait_until((panel_refresh(&panel), fake_jobd_saw(jobd, "fail sensor-0007: a reason")));
+    fake_jobd_kill(jobd);
+    jobd->tile_count = 0;
+    panel_refresh(&panel);
+    fake_jobd_start(jobd);
+    wait_until((panel_refresh(&panel), fake_jobd_saw(jobd, "fail sensor-0007: a reason")));
+}
+
+static void nobody_there_is_said_at_once(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    device.fail[S_OPEN] = ERR_DEVICE_SILENT;
+    assert_err(serve_device(&fake_driver, &device.io, &panel, &e), &e, ERR_DEVICE_SILENT);
+    assert_string_equal(jobd->order, "");
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+            CASE(passes),
+            cmocka_unit_test_setup_teardown(passes, set_up_rsa, tear_down),
+            CASE(no_two_challenges_are_alike),
+            CASE(pass_is_shown_only_after_complete_was_answered),
+            CASE(a_failing_stage_fails_the_run_with_its_reason),
+            CASE(before_the_claim_there_is_nothing_to_fail),
+            CASE(jobds_refusals_come_through),
+            CASE(any_answer_to_fail_is_borne),
+            CASE(a_fail_stays_until_the_device_is_out),
+            CASE(only_its_own_key_proves_it),
+            CASE(requests_have_a_size),
+            CASE(what_reads_back_differently_is_found),
+            CASE(names_that_are_no_text_do_not_leave_us),
+            CASE(pulled_after_certification_it_goes_on),
+            CASE(sealed_but_not_recorded_it_only_proves_itself),
+            CASE(sealed_with_anything_else_it_is_not_ours),
+            CASE(stale_nonces_are_renewed),
+            CASE(but_not_for_ever_in_one_attempt),
+            CASE(a_token_that_is_away_is_waited_for_within_the_run),
+            CASE(pulled_while_waiting_ends_the_run),
+            CASE(faults_of_the_station_are_waited_out),
+            CASE(a_jobd_that_dies_anywhere_costs_no_device),
+            CASE(a_record_whose_answer_was_lost_is_a_pass),
+            CASE(done_already_is_no_pass),
+            CASE(without_jobd_it_waits_and_shows_its_tile_later),
+            CASE(a_tile_outlives_jobd),
+            CASE(nobody_there_is_said_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

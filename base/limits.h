@@ -51,3 +51,23 @@
 #define UPSTREAM_URL_MAX       2048u               /* address with a batch's path: every server takes that much */
 #define UPSTREAM_HEADER_MAX    (32u << 10)         /* all headers of one answer */
 #define JOBD_BACKOFF_MAX_S     5                   /* jobd is on this machine and back within seconds */
+
+/* slots */
+#define STALE_NONCES_MAX       3u                  /* a fourth means that the signer restarts all the time: start over */
+#define SIGNATURE_BYTES_MAX    1024u               /* a device's: RSA-8192 */
+#define SLOT_HELLO_MS          1000u               /* how long one hello waits; an open port is asked again at once */
+#define SLOT_WATCH_MS          500u                /* how often a port without hang-up is pinged; a hang-up is seen at once */
+#define SLOT_RETRY_FIRST_MS    100u                /* a jobd that was restarted is back by then */
+#define SLOT_RETRY_MAX_MS      5000u               /* what is away is noticed when it is back, by 64 slots without a crowd */
+#define SLOT_SIGNER_RETRY_MS   2000u               /* within a run, for a signer or a token that is away */
+#define SLOT_PORT_MS           1000u               /* the longest that a change of the port, or of jobd, stays unnoticed */
+#define SLOT_TROUBLE_MS        250u                /* between two tries at a port that others hold, or a device that talks nonsense */
+#define SLOT_UNWATCHED_MS      50u                 /* the same without inotify: swap time counts */
+#define SLOT_AUTO_MAX          64u                 /* slots of `keyline run --slots`: what two cores carry */
+
+/* the supervisor */
+#define SUPERVISE_FIRST_MS     20u                 /* a crash costs its slot no more than a blink */
+#define SUPERVISE_BACKOFF_MS   5000u               /* what cannot start is tried often enough to need nobody */
+#define SUPERVISE_HEALTHY_MS   5000u               /* READY for so long: the next restart is quick again */
+#define SUPERVISE_STOP_MS      5000u               /* between SIGTERM and SIGKILL */
+#define SUPERVISE_SIGNER_MS    5000u               /* then jobd starts without signerd, so that the screens say what is wrong */

@@ -8,14 +8,11 @@
 
 #include <openssl/rand.h>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "jobs/states.h"
 #include "station/proof.h"
-
-#define STALE_NONCES_MAX 3 /* a fourth means that the signer restarts all the time: start over */
-#define SIGNER_RETRY_MS                                                                            \
-    2000 /* how long a slot waits for a signer or token that is away before it asks again */
 
 /* --- what the device is
  * ------------------------------------------------------------------------------------------ */
@@ -104,7 +101,7 @@ static int certify(struct flow *f, struct err *e)
         if (why.id == ERR_NONCE)
             continue;
         panel_show_err(f->panel, SLOT_WAITING, flow_name(f), &why);
-        if (driver_watch(f->session, SIGNER_RETRY_MS, e))
+        if (driver_watch(f->session, SLOT_SIGNER_RETRY_MS, e))
             return -1;
     }
 }

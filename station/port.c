@@ -12,9 +12,9 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/text.h"
 
-#define WITHOUT_WATCH_MS 50
 #define WATCH_EVENTS                                                                               \
     (IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
@@ -120,7 +120,7 @@ static bool drain(struct port_watch *w)
 void port_watch_wait(struct port_watch *w, unsigned timeout_ms)
 {
     if (!w) {
-        usleep((timeout_ms < WITHOUT_WATCH_MS ? timeout_ms : WITHOUT_WATCH_MS) * 1000);
+        usleep((timeout_ms < SLOT_UNWATCHED_MS ? timeout_ms : SLOT_UNWATCHED_MS) * 1000);
         return;
     }
     int64_t end_ms = time_monotonic_ms() + timeout_ms, left;

@@ -10,8 +10,6 @@
 
 #include "base/challenge.h"
 
-#define SIGNATURE_BYTES_MAX 1024 /* RSA-8192 */
-
 static X509 *parse_cert(const struct buf *cert)
 {
     const unsigned char *at = cert->data;

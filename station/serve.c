@@ -5,23 +5,19 @@
 
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "station/flow.h"
-
-#define HELLO_MS       1000 /* how long one hello waits; an empty port is asked again at once */
-#define WATCH_MS       500 /* how often a port without hang-up is pinged; a hang-up is seen at once */
-#define RETRY_FIRST_MS 100 /* a jobd that was restarted is back by then */
-#define RETRY_MAX_MS   5000
 
 /* Until the device is out, or for at most ms when ms is not 0. -1: it is out. */
 static int stay(struct driver_session *s, struct panel *panel, unsigned ms)
 {
     struct err gone = {0};
     do {
-        if (driver_watch(s, ms && ms < WATCH_MS ? ms : WATCH_MS, &gone))
+        if (driver_watch(s, ms && ms < SLOT_WATCH_MS ? ms : SLOT_WATCH_MS, &gone))
             return -1;
         panel_refresh(panel);
-        ms = ms > WATCH_MS ? ms - WATCH_MS : 0;
+        ms = ms > SLOT_WATCH_MS ? ms - SLOT_WATCH_MS : 0;
     } while (ms);
     return 0;
 }
@@ -44,20 +40,21 @@ static void fail(struct flow *f, const struct err *e)
 /* Waits for what is away, longer each time. -1: the device went meanwhile. */
 static int wait_for_others(struct flow *f, const struct err *e, unsigned *backoff_ms)
 {
-    log_err(LOG_WARNING, "waiting", e);
+    if (*backoff_ms == SLOT_RETRY_FIRST_MS) /* once: a night without jobd must not fill the log */
+        log_err(LOG_WARNING, "waiting", e);
     panel_show_err(f->panel, SLOT_WAITING, flow_name(f), e);
     /* Ends the run as interrupted; a token that is away needs no new connection, a lost one does.
      */
     panel_disconnect(f->panel);
     if (stay(f->session, f->panel, *backoff_ms))
         return -1;
-    *backoff_ms = *backoff_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : *backoff_ms * 2;
+    *backoff_ms = *backoff_ms * 2 > SLOT_RETRY_MAX_MS ? SLOT_RETRY_MAX_MS : *backoff_ms * 2;
     return 0;
 }
 
 static void provision(struct driver_session *s, struct panel *panel)
 {
-    unsigned backoff_ms = RETRY_FIRST_MS;
+    unsigned backoff_ms = SLOT_RETRY_FIRST_MS;
     struct flow f;
     flow_init(&f, s, panel);
     for (;;) {
@@ -88,7 +85,7 @@ static void provision(struct driver_session *s, struct panel *panel)
 int serve_device(const struct driver *driver, struct io *io, struct panel *panel, struct err *e)
 {
     struct driver_session s = {.driver = driver, .io = io};
-    if (driver->open(&s, HELLO_MS, e))
+    if (driver->open(&s, SLOT_HELLO_MS, e))
         return -1;
     provision(&s, panel);
     driver->close(&s);

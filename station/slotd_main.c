@@ -13,16 +13,11 @@
 
 #include "base/config.h"
 #include "base/daemon.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "station/port.h"
 #include "station/serve.h"
-
-#define PORT_RETRY_MS                                                                              \
-    1000 /* the longest that a change of the port, or of jobd, stays unnoticed                     \
-          */
-#define TROUBLE_RETRY_MS                                                                           \
-    250 /* between two tries at a device that talks nonsense, or a port that others hold */
 
 struct slotd {
     const char *name; /* the slot */
@@ -147,11 +142,11 @@ static unsigned look(const struct slotd *s, struct panel *panel)
     if (e.id == ERR_DEVICE_GONE || e.id == ERR_DEVICE_SILENT) {
         panel_show(panel, SLOT_EMPTY, "", "");
         /* An open port without a device gives no sign when one is plugged in: ask again at once. */
-        return e.id == ERR_DEVICE_SILENT ? 0 : PORT_RETRY_MS;
+        return e.id == ERR_DEVICE_SILENT ? 0 : SLOT_PORT_MS;
     }
     /* Somebody else holds the port, or what is plugged in talks nonsense. */
     panel_show_err(panel, SLOT_FAIL, "", &e);
-    return TROUBLE_RETRY_MS;
+    return SLOT_TROUBLE_MS;
 }
 
 static _Noreturn void run(const struct slotd *s, const struct paths *paths)

@@ -23,13 +23,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#define MS               UINT64_C(1000) /* sd-event counts microseconds */
-#define BACKOFF_FIRST_MS 20u            /* a crash costs its slot no more than a blink */
-#define BACKOFF_MAX_MS   5000u          /* what cannot start is tried often enough to need nobody */
-#define HEALTHY_MS       5000           /* READY for so long: the next restart is quick again */
-#define STOP_MS          5000u          /* between SIGTERM and SIGKILL */
-#define SIGNER_GRACE_MS                                                                            \
-    5000u /* jobd then starts without signerd, so that the screens say what is wrong */
+#define MS       UINT64_C(1000) /* sd-event counts microseconds */
 #define ARGS_MAX 12
 
 /* The order of starting; stopping goes backwards. */
@@ -180,7 +174,8 @@ static void back_off(struct child *c)
     }
     set_state(c, SUPERVISE_BACKOFF);
     arm(s, &c->timer, c->backoff_ms, on_restart, c);
-    c->backoff_ms = c->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : c->backoff_ms * 2;
+    c->backoff_ms =
+            c->backoff_ms * 2 > SUPERVISE_BACKOFF_MS ? SUPERVISE_BACKOFF_MS : c->backoff_ms * 2;
 }
 
 static void describe_exit(struct child *c, const siginfo_t *si)
@@ -196,8 +191,9 @@ static int on_exit_of_child(sd_event_source *source, const siginfo_t *si, void *
     struct child *c = userdata;
     struct supervisor *s = c->supervisor;
     (void)source;
-    if (c->state == SUPERVISE_READY && time_monotonic_ms() - c->ready_since_ms >= HEALTHY_MS)
-        c->backoff_ms = BACKOFF_FIRST_MS;
+    if (c->state == SUPERVISE_READY &&
+            time_monotonic_ms() - c->ready_since_ms >= SUPERVISE_HEALTHY_MS)
+        c->backoff_ms = SUPERVISE_FIRST_MS;
     describe_exit(c, si);
     c->exit = sd_event_source_disable_unref(c->exit);
     c->pid = 0;
@@ -362,7 +358,7 @@ static void stop_next(struct supervisor *s)
             }
         }
         if (fresh)
-            arm(s, &s->kill_timer, STOP_MS, on_stop_timeout, s);
+            arm(s, &s->kill_timer, SUPERVISE_STOP_MS, on_stop_timeout, s);
         if (alive)
             return;
         if (s->stop_rank == RANK_SIGNER) {
@@ -430,7 +426,7 @@ static struct child *add_child(
         struct supervisor *s, enum rank rank, const char *program, const char *slot, struct err *e)
 {
     struct child *c = &s->children[s->count];
-    *c = (struct child){.supervisor = s, .rank = rank, .backoff_ms = BACKOFF_FIRST_MS};
+    *c = (struct child){.supervisor = s, .rank = rank, .backoff_ms = SUPERVISE_FIRST_MS};
     snprintf(c->name, sizeof c->name, "%s%s%s", program, slot ? " " : "", slot ? slot : "");
     for (size_t i = 0; i < s->count; i++)
         if (strcmp(s->children[i].name, c->name) == 0) {
@@ -467,9 +463,9 @@ static int add_slot(struct supervisor *s, const struct config_slot *slot, struct
 static int add_children(struct supervisor *s, struct err *e)
 {
     const struct supervise_options *o = s->o;
-    if (o->auto_slots > SUPERVISE_AUTO_MAX || (o->auto_slots && !o->auto_ports))
+    if (o->auto_slots > SLOT_AUTO_MAX || (o->auto_slots && !o->auto_ports))
         return err_set(e, ERR_ARGUMENT, "0 to %u automatic slots, and a directory for their ports",
-                SUPERVISE_AUTO_MAX);
+                SLOT_AUTO_MAX);
     s->children = calloc(RANK_SLOT + o->slot_count + o->auto_slots, sizeof *s->children);
     if (!s->children)
         return err_set(e, ERR_NOMEM, "no memory for %zu slots", o->slot_count + o->auto_slots);
@@ -528,7 +524,7 @@ static void start_all(struct supervisor *s)
     release(s, RANK_SIGNER);
     release(s, RANK_SYNC); /* these two wait for jobd's door themselves */
     release(s, RANK_SLOT);
-    arm(s, &s->grace, SIGNER_GRACE_MS, on_grace, s);
+    arm(s, &s->grace, SUPERVISE_SIGNER_MS, on_grace, s);
 }
 
 static void done(struct supervisor *s)

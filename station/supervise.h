@@ -32,7 +32,7 @@ struct supervise_options {
     const struct paths *paths;
     const struct config_slot *slots; /* from config_slots(); a slotd each */
     size_t slot_count;
-    unsigned auto_slots;             /* further slots 01..NN (at most SUPERVISE_AUTO_MAX), ... */
+    unsigned auto_slots;             /* further slots 01..NN (at most SLOT_AUTO_MAX), ... */
     const char *auto_ports;          /* ... with the ports auto_ports/slot01 ..; driver and baud below */
     const char *auto_driver;         /* NULL: "keyline" */
     unsigned auto_baud;              /* 0: 115200 */
@@ -43,7 +43,6 @@ struct supervise_options {
     void (*on_change)(void *ctx, const struct supervise_child *child, size_t ready, size_t total); /* may be NULL */
     void *ctx;
 };
-#define SUPERVISE_AUTO_MAX 64u
 
 /* Runs until SIGTERM, SIGINT or SIGHUP, stops everything, returns 0. -1 before anything was started: ERR_BAD_STATE when
  * the appliance already runs in this root, ERR_EXISTS when a slot's name is used twice, ERR_ARGUMENT, ERR_IO. */

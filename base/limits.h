@@ -54,7 +54,7 @@
 
 /* slots */
 #define STALE_NONCES_MAX       3u                  /* a fourth means that the signer restarts all the time: start over */
-#define SIGNATURE_BYTES_MAX    1024u               /* a device's: RSA-8192 */
+#define SIGNATURE_BYTES_MAX    1024u               /* a device's or a CA's: RSA-8192 */
 #define SLOT_HELLO_MS          1000u               /* how long one hello waits; an open port is asked again at once */
 #define SLOT_WATCH_MS          500u                /* how often a port without hang-up is pinged; a hang-up is seen at once */
 #define SLOT_RETRY_FIRST_MS    100u                /* a jobd that was restarted is back by then */

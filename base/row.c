@@ -85,7 +85,7 @@ static size_t put_text(uint8_t *at, size_t room, const char *text, size_t len)
 int row_encode(struct row *r, struct buf *out, struct err *e)
 {
     qsort(r->fields, r->count, sizeof r->fields[0], compare_fields);
-    size_t size;
+    size_t size = 0;
     uint8_t *at;
     if (check_row(r, &size, e) < 0 || buf_reserve(out, size, &at, e) < 0)
         return -1;

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <openssl/evp.h>
+#include "base/limits.h" /* SIGNATURE_BYTES_MAX */
 #include "hsm/der.h"
 
 struct buf;
@@ -15,8 +16,6 @@ enum signature_alg {
     SIGNATURE_RSA,        /* sha256WithRSAEncryption */
     SIGNATURE_ALG_COUNT
 };
-
-#define SIGNATURE_BYTES_MAX 1024 /* RSA-8192, larger than any CA key in use */
 
 struct signature_info {
     const char *name;          /* "P-256", "P-384", "RSA": the key's name for people */

@@ -1,5 +1,6 @@
 /* Where things lie. $KEYLINE_ROOT=DIR puts a whole appliance into one directory (DIR/etc, DIR/lib, DIR/run);
- * without it: /etc/keyline, /var/lib/keyline, /run/keyline. The socket and file names stand only here. */
+ * without it: /etc/keyline, /var/lib/keyline, /run/keyline. The socket and file names stand only here. state/signer/
+ * belongs to signerd alone and state/jobs/ to jobd alone: each makes its own, and neither may rename the other's. */
 #pragma once
 #include <limits.h>
 
@@ -16,9 +17,9 @@ enum path_id {
     PATH_CA_CHAIN,       /* etc/ca/chain.pem: issuing CA first, then up to the root */
     PATH_TOKEN_PIN,      /* etc/token.pin (0600) unless [token] pin_file says otherwise */
     PATH_SOFTHSM_CONF,   /* etc/softhsm2.conf: of the embedded token */
-    PATH_TOKENS,         /* state/tokens/: the embedded token's directory */
+    PATH_TOKENS,         /* state/signer/tokens/: the embedded token's directory */
     PATH_LEDGER,         /* state/signer/ledger: issuance ledger */
-    PATH_REGISTRY,       /* state/registry.db */
+    PATH_REGISTRY,       /* state/jobs/registry.db */
     PATH_SIGNER_SOCKET,  /* run/signer.sock: org.keyline.Signer1, for jobd */
     PATH_JOBS_SOCKET,    /* run/jobs.sock: org.keyline.Jobs1, for people's tools */
     PATH_SLOT_SOCKET,    /* run/slot.sock: org.keyline.Slot1, for slotd */

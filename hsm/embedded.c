@@ -42,7 +42,7 @@ static int join(char out[PATH_MAX], const char *a, const char *b, const char *c,
 
 static int backup_path(const struct paths *p, char out[PATH_MAX], struct err *e)
 {
-    return join(out, p->state, "tokens.backup", NULL, e);
+    return join(out, p->state, "signer", "tokens.backup", e);
 }
 
 int embedded_lock(const struct paths *p, int *ret_fd, struct err *e)
@@ -50,7 +50,7 @@ int embedded_lock(const struct paths *p, int *ret_fd, struct err *e)
     char path[PATH_MAX];
     int fd;
 
-    if (join(path, p->state, "tokens.lock", NULL, e) < 0)
+    if (join(path, p->state, "signer", "tokens.lock", e) < 0)
         return -1;
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)

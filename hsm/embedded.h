@@ -10,7 +10,7 @@ struct paths;
 int embedded_env(const struct paths *p);
 /* Waits for the lock that every login to the embedded token holds. ret_fd: close it after the login. */
 int embedded_lock(const struct paths *p, int *ret_fd, struct err *e);
-/* Copies the token's files to state/tokens.backup. */
+/* Copies the token's files to state/signer/tokens.backup. */
 int embedded_backup(const struct paths *p, struct err *e);
 /* With the lock held: puts back object files that were left empty, and logs it. ERR_TOKEN_ABSENT when the copy lacks one. */
 int embedded_restore(const struct paths *p, struct err *e);

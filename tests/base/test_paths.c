@@ -35,7 +35,7 @@ static void private_root(void **state)
     setenv("KEYLINE_ROOT", *state, 1);
     assert_ok(paths_init(&p, &e), &e);
     paths_get(&p, PATH_REGISTRY, out);
-    snprintf(want, sizeof want, "%s/lib/registry.db", (char *)*state);
+    snprintf(want, sizeof want, "%s/lib/jobs/registry.db", (char *)*state);
     assert_string_equal(out, want);
 
     assert_non_null(getcwd(cwd, sizeof cwd));

@@ -58,14 +58,14 @@ refuse "nosuch" keyline job show nosuch
 
 # The token: missing, then with a wrong PIN. The line stops, says why, and the PIN is not tried until it locks.
 appliance_stop
-mv "$KEYLINE_ROOT/lib/tokens" "$KEYLINE_ROOT/lib/tokens.away"
-mkdir "$KEYLINE_ROOT/lib/tokens"
+mv "$KEYLINE_ROOT/lib/signer/tokens" "$KEYLINE_ROOT/lib/signer/tokens.away"
+mkdir "$KEYLINE_ROOT/lib/signer/tokens"
 appliance_start 1
 token_error() { keyline status --json | jq -e --arg n "$1" '.signer.error.name == $n'; }
 wait_until 20 "status names the missing token" token_error TokenAbsent
 appliance_stop
-rm -rf "$KEYLINE_ROOT/lib/tokens"
-mv "$KEYLINE_ROOT/lib/tokens.away" "$KEYLINE_ROOT/lib/tokens"
+rm -rf "$KEYLINE_ROOT/lib/signer/tokens"
+mv "$KEYLINE_ROOT/lib/signer/tokens.away" "$KEYLINE_ROOT/lib/signer/tokens"
 cp "$KEYLINE_ROOT/etc/token.pin" "$test_dir/pin"
 echo 000000 >"$KEYLINE_ROOT/etc/token.pin"
 appliance_start 1

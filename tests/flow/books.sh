@@ -13,10 +13,10 @@ check_books() {
     [ "$registered" = "$count" ] || die "$registered devices are registered, not $count"
     issued=$(keyline status --json | jq .signer.issued)
     [ "$issued" = "$count" ] || die "the signer's ledger has $issued certificates, not $count"
-    sqlite3 "$KEYLINE_ROOT/lib/registry.db" "SELECT count(*) || ' ' || count(DISTINCT device) FROM certificate" >"$dir/counts"
+    sqlite3 "$KEYLINE_ROOT/lib/jobs/registry.db" "SELECT count(*) || ' ' || count(DISTINCT device) FROM certificate" >"$dir/counts"
     certificates=$(cat "$dir/counts")
     [ "$certificates" = "$count $count" ] || die "certificates and devices with one: $certificates, not $count $count"
-    sqlite3 "$KEYLINE_ROOT/lib/registry.db" "SELECT 1 FROM run WHERE step NOT IN ('recorded','failed','quarantined')" | grep -q . &&
+    sqlite3 "$KEYLINE_ROOT/lib/jobs/registry.db" "SELECT 1 FROM run WHERE step NOT IN ('recorded','failed','quarantined')" | grep -q . &&
         die "a run is still active" || true
 }
 
@@ -49,7 +49,7 @@ check_upstream() {
     local dir=$KEYLINE_ROOT/books
     mkdir -p "$dir"
     upstream_records >"$dir/upstream.ndjson"
-    sqlite3 "$KEYLINE_ROOT/lib/registry.db" "SELECT body FROM outbox ORDER BY record" | sed '/^$/d' >"$dir/outbox.ndjson"
+    sqlite3 "$KEYLINE_ROOT/lib/jobs/registry.db" "SELECT body FROM outbox ORDER BY record" | sed '/^$/d' >"$dir/outbox.ndjson"
     cmp "$dir/upstream.ndjson" "$dir/outbox.ndjson" || die "upstream's records differ from the registry's"
     jq -s -e '[.[].record] as $r | $r == [range(1; ($r | length) + 1)]' "$dir/upstream.ndjson" >/dev/null ||
         die "upstream's record numbers have a gap or come twice"

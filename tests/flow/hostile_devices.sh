@@ -29,10 +29,10 @@ jq -e '[.summary.failures[] | select(.hint == "" or .hint == null)] == []' "$tes
 # Whoever lied about its key is not Registered, and is in quarantine.
 jq -e '[.summary.failures[].error] | any(. == "ChallengeFailed" or . == "NoPossession")' "$test_dir/report.json" >/dev/null ||
     die "no liar was caught: $(jq -c .summary.failures "$test_dir/report.json")"
-sqlite3 "$KEYLINE_ROOT/lib/registry.db" "SELECT count(*) FROM certificate c GROUP BY device HAVING count(*) > 1" | grep -q . &&
+sqlite3 "$KEYLINE_ROOT/lib/jobs/registry.db" "SELECT count(*) FROM certificate c GROUP BY device HAVING count(*) > 1" | grep -q . &&
     die "a device has two certificates" || true
 issued=$(keyline status --json | jq .signer.issued)
-stored=$(sqlite3 "$KEYLINE_ROOT/lib/registry.db" "SELECT count(*) FROM certificate")
+stored=$(sqlite3 "$KEYLINE_ROOT/lib/jobs/registry.db" "SELECT count(*) FROM certificate")
 [ "$issued" = "$stored" ] || die "the ledger has $issued certificates, the registry $stored"
 echo "$passed of $count passed; failures: $(jq -c '[.summary.failures[] | {(.error): .count}] | add' "$test_dir/report.json")"
 echo "1 passed, 0 failed"

@@ -14,7 +14,7 @@ KEY("token", "module", STR, "/usr/lib/softhsm/libsofthsm2.so", 0, 0, "PKCS#11 mo
 KEY("token", "label", STR, "keyline", 0, 0, "Label of the token.")
 KEY("token", "key_label", STR, "issuing-ca", 0, 0, "CKA_LABEL of the issuing CA's private key.")
 KEY("token", "key_id", STR, "02", 0, 0, "CKA_ID of that key, hexadecimal.")
-KEY("token", "pin_file", STR, "", 0, 0, "File with the user PIN on its first line. Default: token.pin beside this file.")
+KEY("token", "pin_file", STR, "", 0, 0, "File with the user PIN on its first line. Default: the credential token.pin from systemd, else token.pin beside this file.")
 KEY("token", "workers", NUM, "2", 1, 16, "Worker processes, one PKCS#11 session each.")
 KEY("signer", "nonce_valid_s", NUM, "300", 10, 3600, "How long a certification nonce may be answered.")
 KEY("bootstrap", "mqtt_primary", STR, "mqtts://rendezvous.invalid:8883", 0, 0, "Rendezvous endpoint put into each device.")

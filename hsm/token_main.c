@@ -19,6 +19,23 @@
 #include "hsm/token.h"
 #include "hsm/wire.h"
 
+/* [token] pin_file, else the PIN that systemd hands over (LoadCredential=token.pin), else token.pin
+ * beside the configuration. */
+static void find_pin(const struct paths *p, const struct config *c, char out[PATH_MAX])
+{
+    const char *set = config_get(c, "token", "pin_file");
+    const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+
+    if (*set) {
+        snprintf(out, PATH_MAX, "%s", set);
+        return;
+    }
+    if (credentials && snprintf(out, PATH_MAX, "%s/token.pin", credentials) < PATH_MAX &&
+            access(out, F_OK) == 0)
+        return;
+    paths_get(p, PATH_TOKEN_PIN, out);
+}
+
 static int open_token(
         const struct paths *p, const struct config *c, struct token **ret, struct err *e)
 {
@@ -28,14 +45,11 @@ static int open_token(
             .label = config_get(c, "token", "label"),
             .key_label = config_get(c, "token", "key_label"),
             .key_id = config_get(c, "token", "key_id"),
-            .pin_file = config_get(c, "token", "pin_file"),
+            .pin_file = pin_file,
     };
     int lock = -1, r = -1;
 
-    if (!*o.pin_file) {
-        paths_get(p, PATH_TOKEN_PIN, pin_file);
-        o.pin_file = pin_file;
-    }
+    find_pin(p, c, pin_file);
     if (!embedded_env(p))
         return token_open(&o, ret, e);
     /* held until the login is over: only then do the token's files have their content again */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -358,6 +359,26 @@ int config_station(const struct config *c, char ret[NAME_BYTES_MAX + 1], struct 
                 NAME_BYTES_MAX);
     memcpy(ret, name, strlen(name) + 1);
     return 0;
+}
+
+int config_user(
+        const struct config *c, const char *key, uid_t *uids, size_t *uid_count, struct err *e)
+{
+    const char *name = config_get(c, "access", key);
+    bool is_default = c->values[listed_key("access", key) - keys] == NULL;
+    if (name[0] == '\0')
+        return 0;
+    errno = 0;
+    const struct passwd *user = getpwnam(name);
+    if (user != NULL) {
+        uids[(*uid_count)++] = user->pw_uid;
+        return 0;
+    }
+    if (errno != 0 && errno != ENOENT && errno != ESRCH)
+        return err_set_errno(e, errno, "look up user '%s'", name);
+    if (is_default)
+        return 0;
+    return err_set(e, ERR_CONFIG, "[access] %s: there is no user '%s' on this machine", key, name);
 }
 
 size_t config_slots(const struct config *c, const struct config_slot **ret)

@@ -4,6 +4,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/limits.h"
 
 struct err;
@@ -20,6 +21,11 @@ int64_t config_num(const struct config *c, const char *section, const char *key)
 /* The name that stands in this station's records and that tickets are checked against: [station] name, else the host's
  * name. ERR_CONFIG when it is no name_valid() name, or is "*", which means any station. */
 int config_station(const struct config *c, char ret[NAME_BYTES_MAX + 1], struct err *e);
+
+/* Appends the uid of the user that `key` of [access] names to uids, which has room for one more; made for bus_door. An
+ * empty key appends none, and neither does a default naming a user that this machine does not have. ERR_CONFIG when
+ * the file names such a user. */
+int config_user(const struct config *c, const char *key, uid_t *uids, size_t *uid_count, struct err *e);
 
 struct config_slot {
     const char *name;    /* "01" of [slot 01] */

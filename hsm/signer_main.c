@@ -276,17 +276,16 @@ static int open_parts(struct signer *s, struct err *e)
 static int open_door(struct signer *s, struct err *e)
 {
     char path[PATH_MAX];
-    int64_t uid = config_num(s->config, "access", "jobs_uid");
     struct bus_door door = {
             .path = path,
             .object = "/org/keyline/Signer1",
             .interface = "org.keyline.Signer1",
             .vtable = vtable,
             .userdata = s,
-            .uids = {uid < 0 ? 0 : (uid_t)uid},
-            .uid_count = uid < 0 ? 0 : 1,
     };
 
+    if (config_user(s->config, "jobs_user", door.uids, &door.uid_count, e) < 0)
+        return -1;
     paths_get(&s->paths, PATH_SIGNER_SOCKET, path);
     return bus_server_open(s->event, &door, &s->door, e);
 }

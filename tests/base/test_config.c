@@ -2,6 +2,8 @@
  * names its line. */
 #include "base_test.h"
 
+#include <pwd.h>
+
 #include "base/buf.h"
 #include "base/config.h"
 #include "base/file.h"
@@ -34,7 +36,7 @@ static void defaults(void **state)
     assert_string_equal(config_get(c, "token", "label"), "keyline");
     assert_string_equal(config_get(c, "upstream", "url"), "");
     assert_int_equal(config_num(c, "token", "workers"), 2);
-    assert_int_equal(config_num(c, "access", "admin_uid"), -1);
+    assert_string_equal(config_get(c, "access", "admin_user"), "");
     assert_int_equal(config_slots(c, &slots), 0);
     config_free(&c);
     assert_null(c);
@@ -52,7 +54,7 @@ static void a_whole_file(void **state)
                       "name = Linie \xc3\x84 ; inline\r\n"
                       "; comment\n"
                       "[token]\nworkers=16\nlabel =\n"
-                      "[access]\nadmin_uid = 4294967294\nslot_uid = -1\n"
+                      "[access]\nadmin_user = root\nslot_user =\n"
                       "[slot 01]\nport = /dev/ttyUSB0\n"
                       "[upstream]\nurl = https://example.org/x?a=b\n"
                       "[slot rack 2]\nport=/dev/ttyUSB1\nbaud=4000000\ndriver = other\n"
@@ -64,8 +66,8 @@ static void a_whole_file(void **state)
     assert_string_equal(config_get(c, "token", "label"), "");
     assert_string_equal(config_get(c, "upstream", "url"), "https://example.org/x?a=b");
     assert_int_equal(config_num(c, "token", "workers"), 16);
-    assert_true(config_num(c, "access", "admin_uid") == 4294967294);
-    assert_int_equal(config_num(c, "access", "slot_uid"), -1);
+    assert_string_equal(config_get(c, "access", "admin_user"), "root");
+    assert_string_equal(config_get(c, "access", "slot_user"), "");
     assert_int_equal(config_slots(c, &slots), 2);
     assert_string_equal(slots[0].name, "01");
     assert_string_equal(slots[0].port, "/dev/ttyUSB0");
@@ -74,6 +76,47 @@ static void a_whole_file(void **state)
     assert_string_equal(slots[1].name, "rack 2");
     assert_string_equal(slots[1].driver, "other");
     assert_int_equal(slots[1].baud, 4000000);
+    config_free(&c);
+}
+
+static void users_are_named(void **state)
+{
+    struct config *c = NULL;
+    struct err e = {0};
+    uid_t uids[3] = {77, 77, 77};
+    size_t count = 1;
+    assert_ok(load(state,
+                      "[access]\nadmin_user = root\nslot_user =\nsync_user = no such user\n"
+                      "jobs_user = keyline-nobody\n",
+                      &c, &e),
+            &e);
+    assert_ok(config_user(c, "admin_user", uids, &count, &e), &e);
+    assert_ok(config_user(c, "slot_user", uids, &count, &e), &e); /* empty: none */
+    assert_int_equal(count, 2);
+    assert_int_equal(uids[0], 77);
+    assert_int_equal(uids[1], 0);
+    assert_int_equal(config_user(c, "sync_user", uids, &count, &e), -1);
+    assert_int_equal(e.id, ERR_CONFIG);
+    assert_non_null(strstr(e.msg, "sync_user: there is no user 'no such user'"));
+    err_clear(&e);
+    assert_int_equal(config_user(c, "jobs_user", uids, &count, &e), -1);
+    assert_int_equal(count, 2);
+    config_free(&c);
+}
+
+/* The default names a user of the package: elsewhere it means nobody. */
+static void default_users_may_be_missing(void **state)
+{
+    struct config *c = NULL;
+    struct err e = {0};
+    uid_t uids[1];
+    size_t count = 0;
+    const struct passwd *user = getpwnam("keyline-slot");
+    assert_ok(config_load(scratch_path(state, "none"), &c, &e), &e);
+    assert_ok(config_user(c, "slot_user", uids, &count, &e), &e);
+    assert_int_equal(count, user != NULL ? 1 : 0);
+    if (user != NULL)
+        assert_int_equal(uids[0], user->pw_uid);
     config_free(&c);
 }
 
@@ -89,8 +132,8 @@ static void mistakes_are_named_with_their_line(void **state)
     refused(state, "[token]\nworkers =\n", ":2: 'workers'");
     refused(state, "[token]\nworkers = 0x2\n", ":2: 'workers'");
     refused(state, "[token]\nworkers = 99999999999999999999\n", ":2: 'workers'");
-    refused(state, "[access]\nadmin_uid = --1\n", ":2: 'admin_uid'");
-    refused(state, "[access]\nadmin_uid = -2\n", ":2: 'admin_uid'");
+    refused(state, "[token]\nworkers = --1\n", ":2: 'workers'");
+    refused(state, "[token]\nworkers = -2\n", ":2: 'workers'");
     refused(state, "[station]\nname = a\n[token]\n[station]\nname = b\n",
             ":5: 'name' is set twice");
     refused(state, "[station]\nname = a\n  more\n", ":3: 'name' is set twice");
@@ -194,6 +237,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
             scratch_test(defaults),
             scratch_test(a_whole_file),
+            scratch_test(users_are_named),
+            scratch_test(default_users_may_be_missing),
             scratch_test(mistakes_are_named_with_their_line),
             scratch_test(slots_are_checked),
             scratch_test(nothing_is_cut_in_silence),

@@ -1,0 +1,338 @@
+/* The ledger: what was committed is found after any cut of the last write; damage anywhere else is
+ * refused. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/file.h"
+#include "hsm/ledger.h"
+#include "hsm/ledger_index.h"
+#include "tests/hsm/help.h"
+
+static char dir[64], path[128];
+
+static int setup(void **state)
+{
+    (void)state;
+    help_mkdir(dir);
+    snprintf(path, sizeof path, "%s/ledger", dir);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    help_rmdir(dir);
+    return 0;
+}
+
+static struct ledger_entry entry(unsigned n, char *tail, size_t len)
+{
+    struct ledger_entry x = {
+            .type = LEDGER_ISSUED, .row = n, .time_ms = 1000 + n, .tail = {(uint8_t *)tail, len}};
+
+    x.job[0] = (uint8_t)(n % 3 + 1);
+    memcpy(x.device, &n, sizeof n);
+    x.device[15] = 1;
+    memcpy(x.spki_sha256 + 4, &n, sizeof n);
+    x.spki_sha256[31] = 1;
+    memset(x.serial, (int)n, sizeof x.serial);
+    snprintf(tail, len, "certificate %u", n);
+    return x;
+}
+
+static void add(struct ledger *l, unsigned n, size_t len)
+{
+    char tail[4096] = {0};
+    struct ledger_entry x;
+    struct err e = {0};
+
+    memset(tail, 'x', sizeof tail);
+    x = entry(n, tail, len);
+    ok(ledger_add(l, &x, &e));
+}
+
+static int has(struct ledger *l, unsigned n)
+{
+    char tail[64], wanted[64];
+    struct ledger_entry x = entry(n, tail, sizeof tail), got;
+    struct buf cert = BUF_INIT;
+    struct err e = {0};
+    int by_device = ledger_find_device(l, x.device, &got, &cert, &e), by_key;
+
+    ok(by_device);
+    if (by_device) {
+        assert_int_equal(got.row, n);
+        assert_memory_equal(got.spki_sha256, x.spki_sha256, 32);
+        snprintf(wanted, sizeof wanted, "certificate %u", n);
+        assert_memory_equal(cert.data, wanted, strlen(wanted) + 1);
+    }
+    by_key = ledger_find_key(l, x.spki_sha256, &got, &e);
+    ok(by_key);
+    assert_int_equal(by_device, by_key);
+    buf_done(&cert);
+    return by_device;
+}
+
+static struct ledger *reopen(void)
+{
+    struct ledger *l;
+    struct err e = {0};
+
+    ok(ledger_open(path, &l, &e));
+    return l;
+}
+
+static void write_file(const void *bytes, size_t len)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_int_equal(write(fd, bytes, len), len);
+    close(fd);
+}
+
+static void committed_is_found(void **state)
+{
+    struct err e = {0};
+    struct ledger *l = reopen(), *second;
+    uint8_t job[LEDGER_ID_BYTES] = {1};
+
+    (void)state;
+    add(l, 1, 900);
+    add(l, 2, 64);
+    assert_int_equal(has(l, 1), 0); /* not before it is durable */
+    assert_int_equal(ledger_waiting(l), 2);
+    ok(ledger_commit(l, &e));
+    assert_int_equal(has(l, 1) + has(l, 2), 2);
+    add(l, 3, 64);
+    add(l, 4, 64);
+    refused(ledger_open(path, &second, &e), BAD_STATE);
+    ledger_close(&l); /* 3 and 4 were never committed */
+    l = reopen();
+    assert_int_equal(has(l, 1) + has(l, 2), 2);
+    assert_int_equal(has(l, 3) + has(l, 4), 0);
+    assert_int_equal(ledger_job_count(l, job), 0);
+    job[0] = 2;
+    assert_int_equal(ledger_job_count(l, job), 1);
+    assert_int_equal(ledger_counts(l).groups, 1);
+    assert_int_equal(ledger_counts(l).issued, 2);
+    ledger_close(&l);
+}
+
+static void refusals_count_but_do_not_certify(void **state)
+{
+    struct err e = {0};
+    struct ledger *l = reopen();
+    struct ledger_entry x = {.type = LEDGER_REFUSED,
+            .job = {1},
+            .device = {5},
+            .spki_sha256 = {5},
+            .tail = {(const uint8_t *)"Quota", 5}};
+    struct ledger_entry got;
+
+    (void)state;
+    ok(ledger_add(l, &x, &e));
+    ok(ledger_commit(l, &e));
+    assert_int_equal(ledger_find_device(l, x.device, &got, NULL, &e), 0);
+    assert_int_equal(ledger_job_count(l, x.job), 0);
+    ledger_close(&l);
+    l = reopen();
+    assert_int_equal(ledger_counts(l).refused, 1);
+    ledger_close(&l);
+}
+
+/* Two groups of two; the size after the first. */
+static void two_groups(struct buf *ret, size_t *ret_first)
+{
+    struct err e = {0};
+    struct ledger *l = reopen();
+    struct stat st;
+
+    add(l, 1, 300);
+    add(l, 2, 40);
+    ok(ledger_commit(l, &e));
+    stat(path, &st);
+    *ret_first = (size_t)st.st_size;
+    add(l, 3, 700);
+    add(l, 4, 40);
+    ok(ledger_commit(l, &e));
+    ledger_close(&l);
+    ok(file_read(path, 1u << 20, ret, &e));
+}
+
+static void torn_tail_at_every_byte(void **state)
+{
+    struct err e = {0};
+    struct buf whole = BUF_INIT;
+    struct ledger *l;
+    struct stat st;
+    size_t first;
+
+    (void)state;
+    two_groups(&whole, &first);
+    for (size_t len = first; len < whole.len; len++) {
+        write_file(whole.data, len);
+        l = reopen();
+        assert_int_equal(has(l, 1) + has(l, 2), 2);
+        assert_int_equal(has(l, 3) + has(l, 4), 0);
+        stat(path, &st);
+        assert_int_equal(st.st_size, first);
+        /* and it goes on from there */
+        add(l, 5, 50);
+        ok(ledger_commit(l, &e));
+        ledger_close(&l);
+        l = reopen();
+        assert_int_equal(has(l, 1) + has(l, 5), 2);
+        ledger_close(&l);
+    }
+    buf_done(&whole);
+}
+
+/* The file got its length, but some of the sectors behind the old end were never written. */
+static void unwritten_sectors_are_torn(void **state)
+{
+    struct buf whole = BUF_INIT;
+    struct ledger *l;
+    size_t first, sector;
+
+    (void)state;
+    two_groups(&whole, &first);
+    sector = (first / 512 + 1) * 512;
+    assert_true(sector + 512 < whole.len);
+    memset(whole.data + sector, 0, 512);
+    write_file(whole.data, whole.len);
+    l = reopen();
+    assert_int_equal(has(l, 2) + has(l, 3), 1);
+    ledger_close(&l);
+    memset(whole.data + first, 0, whole.len - first);
+    write_file(whole.data, whole.len);
+    l = reopen();
+    assert_int_equal(has(l, 2) + has(l, 3), 1);
+    ledger_close(&l);
+    buf_done(&whole);
+}
+
+static void every_flipped_byte_is_refused(void **state)
+{
+    struct err e = {0};
+    struct buf whole = BUF_INIT, after = BUF_INIT;
+    struct ledger *l;
+    size_t first;
+
+    (void)state;
+    two_groups(&whole, &first);
+    for (size_t i = 0; i < whole.len; i++) {
+        whole.data[i] ^= 0x20;
+        write_file(whole.data, whole.len);
+        refused(ledger_open(path, &l, &e), LEDGER);
+        /* and the evidence is left as it was */
+        buf_reset(&after);
+        ok(file_read(path, 1u << 20, &after, &e));
+        assert_int_equal(after.len, whole.len);
+        assert_memory_equal(after.data, whole.data, whole.len);
+        whole.data[i] ^= 0x20;
+    }
+    /* a whole group taken out of the middle, and one swapped in */
+    memmove(whole.data + 32, whole.data + first, whole.len - first);
+    write_file(whole.data, whole.len - first + 32);
+    refused(ledger_open(path, &l, &e), LEDGER);
+    write_file("SQLite format 3\0 and so on and so forth", 39);
+    refused(ledger_open(path, &l, &e), LEDGER);
+    buf_done(&whole);
+    buf_done(&after);
+}
+
+static void torn_header_starts_anew(void **state)
+{
+    struct ledger *l = reopen();
+    struct buf whole = BUF_INIT;
+    struct err e = {0};
+
+    (void)state;
+    ledger_close(&l);
+    ok(file_read(path, 1024, &whole, &e));
+    for (size_t len = 0; len < whole.len; len++) {
+        write_file(whole.data, len);
+        l = reopen();
+        add(l, 1, 50);
+        ok(ledger_commit(l, &e));
+        ledger_close(&l);
+    }
+    buf_done(&whole);
+}
+
+/* RLIMIT_FSIZE stands in for a full disk: the write stops in the middle, and the ledger is as
+ * before. */
+static void failed_write_is_undone(void **state)
+{
+    struct rlimit was, small;
+    struct err e = {0};
+    struct ledger *l = reopen();
+    struct stat st;
+
+    (void)state;
+    add(l, 1, 900);
+    ok(ledger_commit(l, &e));
+    stat(path, &st);
+    getrlimit(RLIMIT_FSIZE, &was);
+    small = was;
+    small.rlim_cur = (rlim_t)st.st_size + 100;
+    setrlimit(RLIMIT_FSIZE, &small);
+    add(l, 2, 900);
+    refused(ledger_commit(l, &e), IO);
+    setrlimit(RLIMIT_FSIZE, &was);
+    assert_int_equal(has(l, 1), 1);
+    assert_int_equal(has(l, 2), 0);
+    add(l, 3, 900);
+    ok(ledger_commit(l, &e));
+    ledger_close(&l);
+    l = reopen();
+    assert_int_equal(has(l, 1) + has(l, 3), 2);
+    assert_int_equal(has(l, 2), 0);
+    ledger_close(&l);
+}
+
+static void many_entries(void **state)
+{
+    enum { COUNT = 20000 };
+    struct err e = {0};
+    struct ledger *l = reopen();
+    uint8_t job[LEDGER_ID_BYTES] = {1};
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < COUNT && round == 0; i++) {
+            add(l, i, 40);
+            if (ledger_waiting(l) == 1000)
+                ok(ledger_commit(l, &e));
+        }
+        for (unsigned i = 0; i < COUNT; i += 7)
+            assert_int_equal(has(l, i), 1);
+        assert_int_equal(has(l, COUNT), 0);
+        assert_int_equal(ledger_job_count(l, job), (COUNT + 2) / 3);
+        ledger_close(&l);
+        l = reopen();
+    }
+    ledger_close(&l);
+}
+
+int main(void)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+#define LEDGER_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+            LEDGER_TEST(committed_is_found),
+            LEDGER_TEST(refusals_count_but_do_not_certify),
+            LEDGER_TEST(torn_tail_at_every_byte),
+            LEDGER_TEST(unwritten_sectors_are_torn),
+            LEDGER_TEST(every_flipped_byte_is_refused),
+            LEDGER_TEST(torn_header_starts_anew),
+            LEDGER_TEST(failed_write_is_undone),
+            LEDGER_TEST(many_entries),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -4,6 +4,7 @@
 #include "station/serve.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -34,7 +35,8 @@ static void fail(struct flow *f, const struct err *e)
 {
     log_err(err_class(e->id) == ERR_CLASS_DEVICE ? LOG_INFO : LOG_WARNING, "failed", e);
     panel_show_err(f->panel, SLOT_FAIL, flow_name(f), e);
-    keep_verdict(f->session, f->panel, false, err_name(e->id));
+    if (e->id != ERR_DEVICE_SILENT) /* else there is nobody to tell, and nobody to ping */
+        keep_verdict(f->session, f->panel, false, err_name(e->id));
 }
 
 /* Waits for what is away, longer each time. -1: the device went meanwhile. */
@@ -52,8 +54,10 @@ static int wait_for_others(struct flow *f, const struct err *e, unsigned *backof
     return 0;
 }
 
-static void provision(struct driver_session *s, struct panel *panel)
+/* Returns how it ended: ERR_NONE, or why the device failed. */
+static enum err_id provision(struct driver_session *s, struct panel *panel)
 {
+    enum err_id end = ERR_NONE;
     unsigned backoff_ms = SLOT_RETRY_FIRST_MS;
     struct flow f;
     flow_init(&f, s, panel);
@@ -74,12 +78,38 @@ static void provision(struct driver_session *s, struct panel *panel)
         }
         if (!flow_may_retry(e.id)) {
             fail(&f, &e);
+            end = e.id;
             break;
         }
         if (wait_for_others(&f, &e, &backoff_ms))
             break;
     }
     flow_done(&f);
+    return end;
+}
+
+/* A device that fell silent is dead in its port, or out of one that cannot tell: nobody knows
+ * which. Its FAIL stays until the port hangs up, or until somebody answers a hello again after one
+ * went unanswered. */
+static void outlast_silence(const struct driver *driver, struct io *io, struct panel *panel)
+{
+    for (bool was_silent = false;;) {
+        struct driver_session s = {.driver = driver, .io = io};
+        struct err e = {0};
+        if (driver->open(&s, SLOT_HELLO_MS, &e) == 0) {
+            while (!was_silent &&
+                    stay(&s, panel, 0) ==
+                            0) /* the same device, only slow: not tried again by itself */
+                ;
+            driver->close(&s);
+            return;
+        }
+        if (e.id == ERR_DEVICE_GONE)
+            return;
+        was_silent |= e.id == ERR_DEVICE_SILENT;
+        panel_refresh(panel);
+        usleep(SLOT_TROUBLE_MS * 1000);
+    }
 }
 
 int serve_device(const struct driver *driver, struct io *io, struct panel *panel, struct err *e)
@@ -87,8 +117,10 @@ int serve_device(const struct driver *driver, struct io *io, struct panel *panel
     struct driver_session s = {.driver = driver, .io = io};
     if (driver->open(&s, SLOT_HELLO_MS, e))
         return -1;
-    provision(&s, panel);
+    enum err_id end = provision(&s, panel);
     driver->close(&s);
+    if (end == ERR_DEVICE_SILENT)
+        outlast_silence(driver, io, panel);
     panel_show(panel, SLOT_EMPTY, "", "");
     return 0;
 }

@@ -24,7 +24,7 @@ struct fake_jobd {
     unsigned
             complete_delay_ms; /* Complete is answered so much later; other calls go on meanwhile */
     uint8_t cert[CERT_BYTES_MAX];
-    size_t cert_len;
+    size_t cert_len;       /* 0: Certify makes one for the request's key, and keeps it here */
     bool certified_before; /* Claim gives the certificate */
     char key_type[16];
 

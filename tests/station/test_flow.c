@@ -215,6 +215,48 @@ static void a_fail_stays_until_the_device_is_out(void **state)
     assert_int_equal(jobd->calls[M_CLAIM], 1); /* not tried again by itself */
 }
 
+static void fall_silent(struct fake_device *d, enum stage s)
+{
+    if (s == S_INSTALL)
+        d->fail[S_INSTALL] = d->fail[S_OPEN] = d->fail[S_PING] = d->fail[S_VERDICT] =
+                ERR_DEVICE_SILENT;
+    if (d->opened_ms && s == S_OPEN && d->calls[S_OPEN] == 4)
+        d->pulled = true;
+    if (d->pulled)
+        d->fail[S_OPEN] = ERR_DEVICE_GONE;
+}
+
+static void dead_in_its_port_it_stays_a_fail(void **state)
+{
+    (void)state;
+    device.on_stage = fall_silent;
+    serve();
+    assert_int_equal(device.calls[S_OPEN], 4); /* asked until the port hung up */
+    assert_int_equal(jobd->calls[M_CLAIM], 1);
+    assert_shown("empty : ");
+    assert_string_equal(jobd->failed_with, "DeviceSilent");
+    for (unsigned i = 0; i + 1 < jobd->tile_count; i++) /* FAIL was the last before that */
+        if (strncmp(jobd->tiles[i], "fail", 4) == 0)
+            assert_int_equal(strncmp(jobd->tiles[i + 1], "empty", 5), 0);
+}
+
+static void come_back_once(struct fake_device *d, enum stage s)
+{
+    if (s == S_INSTALL)
+        d->fail[S_INSTALL] = ERR_DEVICE_SILENT;
+    if (s == S_PING && d->calls[S_PING] == 2)
+        d->pulled = true;
+}
+
+static void slow_once_it_is_not_run_again_by_itself(void **state)
+{
+    (void)state;
+    device.on_stage = come_back_once;
+    serve();
+    assert_int_equal(device.calls[S_OPEN], 2);
+    assert_int_equal(jobd->calls[M_CLAIM], 1);
+}
+
 /* --- a device that lies
  * ------------------------------------------------------------------------------------------ */
 
@@ -489,6 +531,8 @@ int main(void)
             CASE(jobds_refusals_come_through),
             CASE(any_answer_to_fail_is_borne),
             CASE(a_fail_stays_until_the_device_is_out),
+            CASE(dead_in_its_port_it_stays_a_fail),
+            CASE(slow_once_it_is_not_run_again_by_itself),
             CASE(only_its_own_key_proves_it),
             CASE(requests_have_a_size),
             CASE(what_reads_back_differently_is_found),

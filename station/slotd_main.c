@@ -16,6 +16,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "station/io_usb.h"
 #include "station/port.h"
 #include "station/serve.h"
 
@@ -127,13 +128,21 @@ static int parse(int argc, char **argv, struct slotd *s, struct err *e)
     return 0;
 }
 
+/* "usb:..." is a socket of the USB, all else the path of a serial port. */
+static int open_port(const struct slotd *s, struct io **ret, struct err *e)
+{
+    if (strncmp(s->port, "usb:", 4) == 0)
+        return io_usb_open(s->port, ret, e);
+    return io_serial_open(s->port, s->baud, ret, e);
+}
+
 /* One look at the port: serves the device there, if there is one. Returns how long to wait before
  * the next look, unless the port changes sooner. */
 static unsigned look(const struct slotd *s, struct panel *panel)
 {
     struct err e = {0};
     struct io *io = NULL;
-    int r = io_serial_open(s->port, s->baud, &io, &e);
+    int r = open_port(s, &io, &e);
     if (r == 0)
         r = serve_device(s->driver, io, panel, &e);
     io_close(&io);

@@ -63,7 +63,7 @@ int ceremony_files_init(
     paths_get(p, PATH_CONFIG, f->config);
     paths_get(p, PATH_APPROVERS, f->approvers);
     if (join(f->mark, p->etc, "ceremony.unfinished", e) < 0 || join(dir, p->etc, "ca", e) < 0 ||
-            file_mkdirs(dir, 0750, e) < 0 || file_mkdirs(p->state, 0750, e) < 0 ||
+            file_mkdirs(dir, 0755, e) < 0 || file_mkdirs(p->state, 0755, e) < 0 ||
             join(dir, p->state, "signer", e) < 0)
         return -1;
     return file_mkdirs(dir, 0750, e);
@@ -153,7 +153,7 @@ int ceremony_files_config(const struct ceremony_files *f, struct err *e)
     if (buf_printf(&text, e,
                 "\n; One section for each port, as in\n;[slot 01]\n;port = "
                 "/dev/serial/by-path/...\n") == 0)
-        r = file_write(f->config, text.data, text.len, 0640, e);
+        r = file_write(f->config, text.data, text.len, 0644, e);
 out:
     buf_done(&text);
     return r;
@@ -189,7 +189,7 @@ int ceremony_files_embedded(const struct ceremony_files *f, struct err *e)
                 "%s\nobjectstore.backend = file\n"
                 "log.level = ERROR\nslots.removable = false\n",
                 f->at[CEREMONY_TOKENS]) == 0)
-        r = file_write(f->at[CEREMONY_SOFTHSM_CONF], text.data, text.len, 0640, e);
+        r = file_write(f->at[CEREMONY_SOFTHSM_CONF], text.data, text.len, 0644, e);
     if (r == 0)
         setenv("SOFTHSM2_CONF", f->at[CEREMONY_SOFTHSM_CONF], 1);
     buf_done(&text);

@@ -19,7 +19,7 @@
     FAULT(WRONGKEY, "wrongkey", 0, "signs the challenge with another key")                         \
     FAULT(WRONGCSR, "wrongcsr", 0, "signs the certificate request with another key")               \
     FAULT(FORGET, "forget", 0, "gives back another certificate than was written")                  \
-    FAULT(NOISE, "noise", 0, "has a bad cable: a bit in one of 2,000 bytes is flipped, both ways")
+    FAULT(NOISE, "noise", 0, "has a bad cable: a bit in one of 4,000 bytes is flipped, both ways")
 
 /* POINT("name", operation): where a fault strikes. Without one, garbage is there from the start,
  * the others strike at a point the seed chooses. */

@@ -15,7 +15,7 @@
 #include "keyline/device.h"
 #include "port.h"
 
-#define NOISE_ONE_IN 2000u /* bytes */
+#define NOISE_ONE_IN 4000u /* bytes */
 #define GIVE_UP_MS                                                                                 \
     4000 /* after a fault: the host has said nothing for so long, the screen is red */
 #define GIVE_UP_LATEST_MS 15000

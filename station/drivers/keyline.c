@@ -14,12 +14,16 @@
 #include "keyline/message.h"
 #include "station/driver.h"
 
-#define CHUNK_LEAST 32u /* a line too noisy for this many bytes is no line */
+/* What a line with one wrong bit in a thousand bytes still carries. */
+#define CHUNK_NOISY 128u
+/* A larger piece is tried so often, then all pieces of the session are small. */
+#define TRIES_LARGE 2u
 
 struct link {
     struct io *io;
     uint16_t seq;
     uint32_t frame_max; /* agreed */
+    uint32_t chunk;     /* bytes of an object in one frame */
     uint32_t baud;      /* 0: not a serial line */
     uint32_t key_types; /* bit kl_key_type */
     uint32_t object_max[KL_OBJECT_REQUEST];
@@ -108,7 +112,8 @@ static int read_frame(struct link *l, int64_t deadline_ms, struct err *e)
             return err_set(e, ERR_DEVICE_SILENT, "no answer");
         if (l->io->read(l->io, l->input, sizeof l->input, &l->input_len, deadline_ms, e) < 0)
             return -1;
-        /* Before HELLO any byte counts: a console's text holds no 0x00 and would pass for silence. */
+        /* Before HELLO any byte counts: a console's text holds no 0x00 and would pass for silence.
+         */
         l->heard |= !l->greeted;
     }
 }
@@ -168,14 +173,13 @@ static uint32_t turnaround(uint8_t op, unsigned try)
         ;
 }
 
-/* m's sequence number is set here. On return l->answer is the device's. */
-static int transact(struct link *l, struct kl_msg *m, struct err *e)
+static int transact_tries(struct link *l, struct kl_msg *m, unsigned tries, struct err *e)
 {
     struct err cause = {0};
 
     if (begin_request(l, m, e) < 0)
         return -1;
-    for (unsigned try = 0; try < KL_TRIES; try++) {
+    for (unsigned try = 0; try < tries; try++) {
         err_clear(&cause);
         if (try_once(l, m->op, turnaround(m->op, try), INT64_MAX, &cause) == 0)
             return 0;
@@ -188,6 +192,18 @@ static int transact(struct link *l, struct kl_msg *m, struct err *e)
     return err_set_code(e, cause.id, cause.code, "%s%s%s",
             cause.id == ERR_DEVICE_SILENT ? kl_op_name(m->op) : "",
             cause.id == ERR_DEVICE_SILENT ? ": " : "", cause.msg);
+}
+
+/* m's sequence number is set here. On return l->answer is the device's. */
+static int transact(struct link *l, struct kl_msg *m, struct err *e)
+{
+    return transact_tries(l, m, KL_TRIES, e);
+}
+
+/* The same for a piece of an object: a large one is given up sooner. */
+static int transact_piece(struct link *l, struct kl_msg *m, struct err *e)
+{
+    return transact_tries(l, m, l->chunk > CHUNK_NOISY ? TRIES_LARGE : KL_TRIES, e);
 }
 
 /* An answer's number, at most `most`. */
@@ -256,6 +272,7 @@ static int hello_read(struct link *l, struct err *e)
         return garbage(e, "HELLO", "it chose what was not offered");
     l->greeted = true;
     l->frame_max = frame_max;
+    l->chunk = frame_max - KL_DATA_OVERHEAD;
     l->baud = kl_msg_num(&l->answer, KL_FIELD_BAUD, 0);
     read_capabilities(l);
     /* The record has room for one name; a cut at the end of a long firmware text must not split a
@@ -378,25 +395,20 @@ static int digest(const void *bytes, size_t len, uint8_t ret[KL_SHA256_BYTES], s
                    : err_set(e, ERR_BUG, "SHA-256 failed");
 }
 
-static uint32_t chunk_most(const struct link *l)
-{
-    return l->frame_max - KL_DATA_OVERHEAD;
-}
-
-/* A frame got lost too often: smaller ones get through a noisy line. False when it was something
- * else. */
-static bool chunk_shrink(uint32_t *chunk, struct err *cause)
+/* A frame got lost too often: small ones get through a noisy line. Once only, since a silent device
+ * looks the same. False when it was something else. */
+static bool chunk_shrink(struct link *l, struct err *cause)
 {
     if ((cause->id != ERR_DEVICE_SILENT && cause->id != ERR_DEVICE_GARBAGE) ||
-            *chunk <= CHUNK_LEAST)
+            l->chunk <= CHUNK_NOISY)
         return false;
-    *chunk = *chunk / 4 > CHUNK_LEAST ? *chunk / 4 : CHUNK_LEAST;
+    l->chunk = CHUNK_NOISY;
     err_clear(cause);
     return true;
 }
 
-static int read_piece(struct link *l, uint32_t object, uint32_t chunk, uint32_t max,
-        struct buf *out, uint32_t *ret_total, struct err *e)
+static int read_piece(struct link *l, uint32_t object, uint32_t max, struct buf *out,
+        uint32_t *ret_total, struct err *e)
 {
     const struct kl_value *data = &l->answer.field[KL_FIELD_DATA];
     uint32_t offset, before = *ret_total, at = (uint32_t)out->len;
@@ -405,12 +417,12 @@ static int read_piece(struct link *l, uint32_t object, uint32_t chunk, uint32_t 
     kl_msg_init(&m, 0, KL_OP_READ, KL_REQUEST);
     kl_msg_put_num(&m, KL_FIELD_OBJECT, object);
     kl_msg_put_num(&m, KL_FIELD_OFFSET, at);
-    kl_msg_put_num(&m, KL_FIELD_LENGTH, chunk);
-    if (transact(l, &m, e) < 0 || answer_num(l, KL_FIELD_LENGTH, max, ret_total, e) < 0 ||
+    kl_msg_put_num(&m, KL_FIELD_LENGTH, l->chunk);
+    if (transact_piece(l, &m, e) < 0 || answer_num(l, KL_FIELD_LENGTH, max, ret_total, e) < 0 ||
             answer_num(l, KL_FIELD_OFFSET, max, &offset, e) < 0)
         return -1;
     if (offset != at || *ret_total == 0 || (at && *ret_total != before) || data->num == 0 ||
-            data->num > chunk || data->num > *ret_total - at)
+            data->num > l->chunk || data->num > *ret_total - at)
         return garbage(e, "READ", "offset, length and bytes do not fit together");
     return buf_append(out, data->bytes, data->num, e);
 }
@@ -418,13 +430,12 @@ static int read_piece(struct link *l, uint32_t object, uint32_t chunk, uint32_t 
 static int read_object(
         struct link *l, uint32_t object, uint32_t max, struct buf *ret, struct err *e)
 {
-    uint32_t chunk = chunk_most(l), total = 0;
+    uint32_t total = 0;
     struct buf out = BUF_INIT;
     struct err cause = {0};
 
     do {
-        if (read_piece(l, object, chunk, max, &out, &total, &cause) < 0 &&
-                !chunk_shrink(&chunk, &cause)) {
+        if (read_piece(l, object, max, &out, &total, &cause) < 0 && !chunk_shrink(l, &cause)) {
             buf_done(&out);
             return err_set_code(e, cause.id, cause.code, "%s", cause.msg);
         }
@@ -500,16 +511,16 @@ static int begin(struct link *l, uint32_t object, const uint8_t *bytes, size_t l
 }
 
 static int write_piece(struct link *l, uint32_t object, const uint8_t *bytes, size_t len,
-        uint32_t chunk, uint32_t *offset, struct err *e)
+        uint32_t *offset, struct err *e)
 {
-    uint32_t left = (uint32_t)len - *offset, n = left < chunk ? left : chunk, next;
+    uint32_t left = (uint32_t)len - *offset, n = left < l->chunk ? left : l->chunk, next;
     struct kl_msg m;
 
     kl_msg_init(&m, 0, KL_OP_WRITE, KL_REQUEST);
     kl_msg_put_num(&m, KL_FIELD_OBJECT, object);
     kl_msg_put_num(&m, KL_FIELD_OFFSET, *offset);
     kl_msg_put_bytes(&m, KL_FIELD_DATA, bytes + *offset, n);
-    if (transact(l, &m, e) < 0 || answer_num(l, KL_FIELD_OFFSET, (uint32_t)len, &next, e) < 0)
+    if (transact_piece(l, &m, e) < 0 || answer_num(l, KL_FIELD_OFFSET, (uint32_t)len, &next, e) < 0)
         return -1;
     if (next != *offset + n)
         return garbage(e, "WRITE", "it took another number of bytes than it was given");
@@ -521,7 +532,7 @@ static int write_piece(struct link *l, uint32_t object, const uint8_t *bytes, si
 static int transfer(struct link *l, uint32_t object, const uint8_t *bytes, size_t len,
         bool *ret_resumed, struct err *e)
 {
-    uint32_t chunk = chunk_most(l), offset;
+    uint32_t offset;
     struct err cause = {0};
     bool done;
     struct kl_msg m;
@@ -530,9 +541,9 @@ static int transfer(struct link *l, uint32_t object, const uint8_t *bytes, size_
         return -1;
     *ret_resumed = offset > 0;
     while (!done && offset < len) {
-        if (write_piece(l, object, bytes, len, chunk, &offset, &cause) == 0)
+        if (write_piece(l, object, bytes, len, &offset, &cause) == 0)
             continue;
-        if (!chunk_shrink(&chunk, &cause))
+        if (!chunk_shrink(l, &cause))
             return err_set_code(e, cause.id, cause.code, "%s", cause.msg);
         /* Whether the lost WRITE was carried out only the device knows. */
         if (begin(l, object, bytes, len, &offset, &done, e) < 0)

@@ -1,0 +1,350 @@
+/* keyline job approve: shows what is to be certified, asks, and signs it with the approver's key.
+ * On the station, or far from it with only the request and the manifest: then the rows are counted
+ * and the root computed here, so that nothing the station says has to be believed. Never signs what
+ * it has not shown. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/text.h"
+#include "hsm/ticket.h"
+#include "jobs/jobs_client.h"
+#include "jobs/manifest.h"
+#include "station/cli/cli.h"
+#include "station/cli/pem.h"
+#include "station/cli/verbs.h"
+
+#define DAYS_DEFAULT 30
+#define CLOCK_SLACK                                                                                \
+    300 /* seconds: the approver's clock may be that much ahead of the station's                   \
+         */
+#define SAMPLES 3
+
+/* What the decision is about. */
+struct approval {
+    struct ticket ticket;
+    char name[NAME_BYTES_MAX + 1];        /* the job's; "" away from the station */
+    char samples[4 * NAME_BYTES_MAX + 8]; /* "a, b, c .." */
+    bool recomputed;                      /* rows and root come from the manifest itself */
+};
+
+static int check_options(const struct cli *c, struct err *e)
+{
+    bool away = cli_has(c, "request");
+    if (away != cli_has(c, "manifest"))
+        return cli_usage(
+                e, "--request and --manifest go together: what is asked for, and what for");
+    if (away && (c->arg_count > 0 || !cli_has(c, "ticket-out")))
+        return cli_usage(
+                e, "with --request there is no JOB, and --ticket-out says where the ticket goes");
+    if (!away && c->arg_count == 0)
+        return cli_usage(e, "job approve needs a JOB, or --request and --manifest");
+    if (cli_has(c, "ticket") &&
+            (away || cli_has(c, "ticket-out") || cli_has(c, "key") || cli_has(c, "cert") ||
+                    cli_has(c, "quota") || cli_has(c, "days")))
+        return cli_usage(e,
+                "--ticket hands in a finished ticket: nothing is signed, so no other option fits");
+    if (cli_has(c, "group") && !away)
+        return cli_usage(e, "--group goes with --manifest");
+    return 0;
+}
+
+/* ---- what is asked for */
+
+static void add_sample(struct approval *a, size_t i, const char *name)
+{
+    size_t len = strlen(a->samples);
+    if (i < SAMPLES)
+        snprintf(a->samples + len, sizeof a->samples - len, "%s%s", i ? ", " : "", name);
+    else if (i == SAMPLES)
+        snprintf(a->samples + len, sizeof a->samples - len, " ..");
+}
+
+/* The first rows' names and the job's name are for the eye only: what is signed is the root. */
+static int describe(struct cli *c, const char *job, struct approval *a, struct err *e)
+{
+    struct buf answer = BUF_INIT;
+    json_t *o = NULL, *row;
+    size_t i;
+    int r = jobs_report(c->bus, job, 0, SAMPLES + 1, &answer, e);
+    if (r == 0 && (r = cli_parse(&answer, &o, e)) == 0) {
+        snprintf(a->name, sizeof a->name, "%s", json_text(json_object_get(o, "job"), "name"));
+        json_array_foreach(json_object_get(o, "rows"), i, row)
+                add_sample(a, i, json_text(row, "device_name"));
+    }
+    json_decref(o);
+    buf_done(&answer);
+    return r;
+}
+
+static int ask_station(struct cli *c, struct approval *a, struct err *e)
+{
+    struct buf answer = BUF_INIT;
+    int r = cli_connect(c, e);
+    if (r == 0)
+        r = jobs_call(c->bus, "JobRequest", c->args, 1, &answer, e);
+    if (r == 0)
+        r = buf_str(&answer) ? ticket_request_parse(buf_str(&answer), &a->ticket, e)
+                             : err_set(e, ERR_NOMEM, "no memory for the request");
+    if (r == 0)
+        r = describe(c, c->args[0], a, e);
+    buf_done(&answer);
+    return r;
+}
+
+static int read_request(const char *path, struct ticket *ret, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int r = file_read(path, TICKET_BYTES_MAX, &text, e);
+    if (r == 0)
+        r = buf_str(&text) ? ticket_request_parse(buf_str(&text), ret, e)
+                           : err_set(e, ERR_NOMEM, "no memory for %s", path);
+    if (r)
+        err_context(e, "%s", path);
+    buf_done(&text);
+    return r;
+}
+
+static int compare_manifest(struct approval *a, const struct manifest *m, struct err *e)
+{
+    char asked[2 * MERKLE_HASH_BYTES + 1], found[2 * MERKLE_HASH_BYTES + 1];
+    char name[NAME_BYTES_MAX + 1];
+    if (m->rows != a->ticket.rows)
+        return err_set(e, ERR_PROOF,
+                "the manifest has %" PRIu64 " rows, the request asks for %" PRIu64, m->rows,
+                a->ticket.rows);
+    hex_format(a->ticket.root.bytes, MERKLE_HASH_BYTES, asked);
+    hex_format(m->root.bytes, MERKLE_HASH_BYTES, found);
+    if (strcmp(asked, found) != 0)
+        return err_set(e, ERR_PROOF,
+                "the manifest's root is %.16s.., the request asks for %.16s..: another file, or "
+                "another --group than at import",
+                found, asked);
+    for (uint64_t i = 0; i < m->rows && i <= SAMPLES; i++) {
+        struct row row = {0};
+        if (row_decode(
+                    m->encoded.data + m->offsets[i], m->offsets[i + 1] - m->offsets[i], &row, e) ||
+                row_copy(&row, "device_name", name, sizeof name, e))
+            return -1;
+        add_sample(a, i, name);
+    }
+    a->recomputed = true;
+    return 0;
+}
+
+static int read_away(struct cli *c, struct approval *a, struct err *e)
+{
+    const char *path = cli_option(c, "manifest"), *group = cli_option(c, "group");
+    struct manifest_options o = {.default_group = group ? group : ""};
+    struct manifest m = {0};
+    if (read_request(cli_option(c, "request"), &a->ticket, e))
+        return -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, ERR_NOT_FOUND, "cannot open %s", path);
+    int r = manifest_read(fd, &o, &m, e);
+    close(fd);
+    if (r)
+        err_context(e, "%s", path);
+    else
+        r = compare_manifest(a, &m, e);
+    manifest_done(&m);
+    return r;
+}
+
+/* ---- the decision */
+
+static void show_validity(struct cli *c, const struct ticket *t)
+{
+    char from[32], to[32];
+    time_t nbf = (time_t)t->not_before, exp = (time_t)t->not_after;
+    struct tm tm;
+    strftime(from, sizeof from, "%Y-%m-%d %H:%M", localtime_r(&nbf, &tm));
+    strftime(to, sizeof to, "%Y-%m-%d %H:%M", localtime_r(&exp, &tm));
+    screen_factf(&c->out, "Valid", "%s to %s", from, to);
+}
+
+static void show(struct cli *c, const struct approval *a)
+{
+    const struct ticket *t = &a->ticket;
+    char n[NUMBER_TEXT_MAX], root[2 * MERKLE_HASH_BYTES + 1];
+    char stations[TICKET_STATIONS_MAX * 16] = "";
+    hex_format(t->root.bytes, MERKLE_HASH_BYTES, root);
+    for (size_t i = 0; i < t->station_count; i++) {
+        size_t len = strlen(stations);
+        snprintf(stations + len, sizeof stations - len, "%s%s", i ? ", " : "", t->stations[i]);
+    }
+    screen_style(&c->out, STYLE_BOLD);
+    screen_printf(&c->out, "To be approved\n");
+    screen_style(&c->out, STYLE_PLAIN);
+    screen_fact(&c->out, "Job", *a->name ? a->name : t->job);
+    if (*a->name)
+        screen_fact(&c->out, "ID", t->job);
+    screen_factf(&c->out, "Devices", "%s: %s", number_format((int64_t)t->rows, n), a->samples);
+    screen_factf(&c->out, "Merkle root", "%s%s", root,
+            a->recomputed ? " (computed from the manifest)" : "");
+    screen_factf(&c->out, "Certificates", "at most %s", number_format((int64_t)t->quota, n));
+    screen_fact(&c->out, "Profile", t->profile);
+    screen_fact(&c->out, "Binding", t->binding);
+    show_validity(c, t);
+    screen_fact(&c->out, "Stations", strcmp(stations, "*") == 0 ? "any of this account" : stations);
+    screen_fact(&c->out, "Account", t->account);
+    screen_fact(&c->out, "Division", t->division);
+    screen_fact(&c->out, "Approver", t->approver);
+}
+
+static int confirm(struct cli *c, struct err *e)
+{
+    char line[16] = "";
+    if (cli_has(c, "yes"))
+        return 0;
+    if (!isatty(0) || !c->out.tty)
+        return cli_usage(
+                e, "there is no terminal to ask: look at 'keyline job show', then give --yes");
+    screen_printf(&c->out, "\nApprove? [y/N] ");
+    fflush(stdout);
+    if (fgets(line, sizeof line, stdin) &&
+            (strcasecmp(line, "y\n") == 0 || strcasecmp(line, "yes\n") == 0))
+        return 0;
+    screen_printf(&c->out, "Not approved, nothing has changed.\n");
+    return CLI_FAILED;
+}
+
+/* ---- the signature */
+
+static void approver_name(X509 *x, char out[NAME_BYTES_MAX + 1])
+{
+    snprintf(out, NAME_BYTES_MAX + 1, "approver");
+    int at = X509_NAME_get_index_by_NID(X509_get_subject_name(x), NID_commonName, -1);
+    uint8_t *text = NULL;
+    if (at >= 0 && ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(
+                                                      X509_get_subject_name(x), at))) > 0)
+        snprintf(out, NAME_BYTES_MAX + 1, "%s", (char *)text);
+    OPENSSL_free(text);
+    text_make_printable(out);
+}
+
+/* An option, or the file that keyline init has made. */
+static void approver_path(
+        const struct cli *c, const char *option, const char *file, char out[PATH_MAX])
+{
+    const char *given = cli_option(c, option);
+    int n = given ? snprintf(out, PATH_MAX, "%s", given)
+                  : snprintf(out, PATH_MAX, "%s/%s", c->paths.etc, file);
+    if (n >= PATH_MAX)
+        out[0] = '\0'; /* opening it fails with the name's absence, which is the truth */
+}
+
+static int fill_terms(const struct cli *c, struct ticket *t, struct err *e)
+{
+    int64_t now = time_now_ms() / 1000;
+    int64_t quota = cli_number(c, "quota", (int64_t)t->quota);
+    if (quota > (int64_t)t->rows)
+        return cli_usage(
+                e, "--quota %" PRId64 ": the job has only %" PRIu64 " rows", quota, t->rows);
+    t->quota = (uint64_t)quota;
+    t->issued_at = now;
+    t->not_before = now - CLOCK_SLACK;
+    t->not_after = now + cli_number(c, "days", DAYS_DEFAULT) * 86400;
+    return 0;
+}
+
+/* Shows, asks, signs. The key is read only after the yes. */
+static int sign(struct cli *c, struct approval *a, char **ret_ticket, struct err *e)
+{
+    char key_path[PATH_MAX], cert_path[PATH_MAX];
+    STACK_OF(X509) *chain = NULL;
+    EVP_PKEY *key = NULL;
+    approver_path(c, "key", "approver.key", key_path);
+    approver_path(c, "cert", "approver.pem", cert_path);
+    int r = fill_terms(c, &a->ticket, e);
+    if (r == 0 && pem_read_chain(cert_path, &chain, e))
+        r = err_context(e, "the approver's certificate");
+    if (r == 0) {
+        approver_name(sk_X509_value(chain, 0), a->ticket.approver);
+        if (!c->json)
+            show(c, a);
+        r = confirm(c, e);
+    }
+    fflush(stdout);
+    if (r == 0)
+        r = pem_read_key(key_path, cli_option(c, "passphrase-file"), &key, e);
+    if (r == 0)
+        r = ticket_sign(&a->ticket, key, chain, ret_ticket, e);
+    EVP_PKEY_free(key);
+    sk_X509_pop_free(chain, X509_free);
+    return r;
+}
+
+/* ---- what becomes of it */
+
+static int hand_in(struct cli *c, const char *job, const char *ticket, struct err *e)
+{
+    json_t *answer = NULL;
+    if (cli_call(c, "JobApprove", (const char *[]){job, ticket}, 2, &answer, e))
+        return -1;
+    if (answer) {
+        screen_style(&c->out, STYLE_GOOD);
+        screen_printf(&c->out, "Approved.");
+        screen_style(&c->out, STYLE_PLAIN);
+        screen_printf(&c->out, " Plug devices in; keyline job watch \"");
+        screen_put(&c->out, json_text(json_object_get(answer, "job"), "name"), 0);
+        screen_printf(&c->out, "\" shows them.\n");
+    }
+    json_decref(answer);
+    return 0;
+}
+
+static int write_ticket(struct cli *c, const char *path, const char *ticket, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int r = buf_printf(&text, e, "%s\n", ticket);
+    if (r == 0)
+        r = file_write(path, text.data, text.len, 0644, e);
+    buf_done(&text);
+    if (r)
+        return r;
+    if (c->json)
+        return cli_print_json(json_pack("{s:s}", "ticket", ticket), e);
+    screen_printf(&c->out,
+            "The ticket is in %s. On the station: keyline job approve JOB --ticket FILE\n", path);
+    return 0;
+}
+
+static int hand_in_file(struct cli *c, const char *path, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int r = file_read(path, TICKET_BYTES_MAX, &text, e);
+    while (r == 0 && text.len > 0 && strchr(" \r\n", text.data[text.len - 1]))
+        text.len--;
+    if (r == 0)
+        r = buf_str(&text) ? hand_in(c, c->args[0], buf_str(&text), e)
+                           : err_set(e, ERR_NOMEM, "no memory for %s", path);
+    buf_done(&text);
+    return r;
+}
+
+int job_approve(struct cli *c, struct err *e)
+{
+    struct approval a = {0};
+    char *ticket = NULL;
+    int r = check_options(c, e);
+    if (r)
+        return r;
+    if (cli_has(c, "ticket"))
+        return hand_in_file(c, cli_option(c, "ticket"), e);
+    r = cli_has(c, "request") ? read_away(c, &a, e) : ask_station(c, &a, e);
+    if (r == 0)
+        r = sign(c, &a, &ticket, e);
+    if (r == 0)
+        r = cli_has(c, "ticket-out") ? write_ticket(c, cli_option(c, "ticket-out"), ticket, e)
+                                     : hand_in(c, c->args[0], ticket, e);
+    free(ticket);
+    return r;
+}

@@ -1,0 +1,209 @@
+/* One command from its words to its exit status. The only place that talks about errors: to people
+ * on standard error, with --json as an object on standard output. */
+#include "station/cli/cli.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bus.h"
+#include "base/text.h"
+#include "jobs/jobs_client.h"
+#include "station/cli/help.h"
+
+#define CONNECT_PAUSE_US 100000u
+#define USAGE_LINE_MAX   128
+
+int cli_connect(struct cli *c, struct err *e)
+{
+    int64_t deadline = time_monotonic_ms() + (int64_t)c->wait_s * 1000;
+    while (!c->bus) {
+        struct err why = {0};
+        if (jobs_open(&c->paths, &c->bus, &why) == 0)
+            break;
+        if (why.id != ERR_UNAVAILABLE || time_monotonic_ms() >= deadline) {
+            *e = why;
+            return -1;
+        }
+        usleep(CONNECT_PAUSE_US);
+    }
+    return 0;
+}
+
+int cli_parse(struct buf *answer, json_t **ret, struct err *e)
+{
+    json_error_t why;
+    json_t *o = json_loadb((const char *)answer->data, answer->len, 0, &why);
+    if (!json_is_object(o)) {
+        json_decref(o);
+        return err_set(e, ERR_PROTOCOL, "the appliance's answer is not a JSON object");
+    }
+    *ret = o;
+    return 0;
+}
+
+int cli_answer(struct cli *c, struct buf *answer, json_t **ret, struct err *e)
+{
+    *ret = NULL;
+    if (!c->json)
+        return cli_parse(answer, ret, e);
+    fwrite(answer->data, 1, answer->len, stdout);
+    putchar('\n');
+    return 0;
+}
+
+int cli_call(struct cli *c, const char *method, const char *const *args, size_t count, json_t **ret,
+        struct err *e)
+{
+    struct buf answer = BUF_INIT;
+    int r = cli_connect(c, e);
+    if (r == 0)
+        r = jobs_call(c->bus, method, args, count, &answer, e);
+    if (r == 0)
+        r = cli_answer(c, &answer, ret, e);
+    buf_done(&answer);
+    return r;
+}
+
+int cli_print_json(json_t *o, struct err *e)
+{
+    int r = o ? json_dumpf(o, stdout, JSON_COMPACT) : -1;
+    json_decref(o);
+    if (r)
+        return err_set(e, ERR_NOMEM, "no memory for the answer");
+    putchar('\n');
+    return 0;
+}
+
+const char *json_text(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text ? text : "";
+}
+
+int64_t json_number(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
+
+double json_ratio(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : -1;
+}
+
+/* A verb that is one call. */
+static int run_method(struct cli *c, struct err *e)
+{
+    const char *args[VERB_OPTIONS_MAX];
+    size_t n = 0;
+    json_t *answer = NULL;
+    while (n < c->arg_count) {
+        args[n] = c->args[n];
+        n++;
+    }
+    if (c->verb->last) {
+        const char *value = cli_option(c, c->verb->last);
+        args[n++] = value ? value : "";
+    }
+    if (cli_call(c, c->verb->method, args, n, &answer, e))
+        return -1;
+    int r = answer ? c->verb->show(c, answer, e) : 0;
+    json_decref(answer);
+    return r;
+}
+
+static int run_program(struct cli *c, struct err *e)
+{
+    char path[PATH_MAX];
+    char **argv = calloc(c->arg_count + 3, sizeof *argv);
+    if (!argv)
+        return err_set(e, ERR_NOMEM, "no memory for %zu arguments", c->arg_count);
+    paths_program(c->verb->program, path);
+    argv[0] = path;
+    argv[1] = (char *)(uintptr_t)c->verb->name; /* execv's old signature; it changes nothing */
+    for (size_t i = 0; i < c->arg_count; i++)
+        argv[i + 2] = (char *)(uintptr_t)c->args[i];
+    execv(path, argv);
+    err_set_errno(e, errno, "start %s", path);
+    free(argv);
+    return -1;
+}
+
+static const char *usage_line(const struct verb *v, char out[USAGE_LINE_MAX])
+{
+    snprintf(out, USAGE_LINE_MAX, "%s%s%s%s", v->name, *v->args ? " " : "", v->args,
+            v->options ? " [OPTIONS]" : "");
+    return out;
+}
+
+static void report(const struct cli *c, const struct err *e, int status)
+{
+    char line[USAGE_LINE_MAX];
+    struct screen s;
+    if (c->json) {
+        struct err ignored = {0};
+        fflush(stdout);
+        cli_print_json(json_pack("{s:{s:s,s:s,s:s,s:s}}", "error", "name", err_name(e->id), "class",
+                               err_class_name(err_class(e->id)), "message", e->msg, "hint",
+                               err_hint(e->id)),
+                &ignored);
+        return;
+    }
+    fflush(stdout);
+    screen_init(&s, stderr);
+    screen_style(&s, STYLE_BAD);
+    screen_printf(&s, "keyline: ");
+    screen_style(&s, STYLE_PLAIN);
+    screen_put(&s, e->msg, 0);
+    if (status == CLI_USAGE)
+        screen_printf(&s, "\nusage: keyline %s; --help shows examples\n",
+                c->verb ? usage_line(c->verb, line) : "VERB [OPTIONS]");
+    else
+        screen_printf(&s, " [%s]\n  %s\n", err_name(e->id), err_hint(e->id));
+}
+
+/* What was printed must have arrived: a full disk is not success. */
+static int flush_output(int status)
+{
+    int failed = ferror(stdout) | fflush(stdout);
+    if (!failed)
+        return status;
+    if (errno != EPIPE)
+        fprintf(stderr, "keyline: the output could not be written: %s\n", strerror(errno));
+    return status ? status : CLI_FAILED;
+}
+
+static int run(struct cli *c, int argc, char **argv, struct err *e)
+{
+    int r = args_parse(c, argc, argv, e);
+    if (r)
+        return r;
+    if (c->help) {
+        if (c->verb)
+            help_verb(&c->out, c->verb);
+        else
+            help_overview(&c->out, c->topic);
+        return 0;
+    }
+    if (paths_init(&c->paths, e))
+        return -1;
+    if (c->verb->run)
+        return c->verb->run(c, e);
+    return c->verb->program ? run_program(c, e) : run_method(c, e);
+}
+
+int cli_main(int argc, char **argv)
+{
+    struct cli c = {0};
+    struct err e = {0};
+    screen_init(&c.out, stdout);
+    int status = run(&c, argc, argv, &e);
+    if (status < 0)
+        status = CLI_FAILED;
+    if (e.id != ERR_NONE)
+        report(&c, &e, status);
+    sd_bus_flush_close_unref(c.bus);
+    return flush_output(status);
+}

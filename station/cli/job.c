@@ -1,0 +1,269 @@
+/* Jobs as facts and lists, and the import of a manifest. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "jobs/jobs_client.h"
+#include "jobs/manifest.h"
+#include "station/cli/job.h"
+#include "station/cli/plain.h"
+#include "station/cli/verbs.h"
+
+/* ---- shown */
+
+int job_list(struct cli *c, json_t *answer, struct err *e)
+{
+    static const struct table_column columns[] = {
+            {"name", "JOB", CELL_TEXT},
+            {"state", "STATE", CELL_STATE},
+            {"rows", "ROWS", CELL_NUMBER},
+            {"registered", "REGISTERED", CELL_NUMBER},
+            {"failed", "FAILED", CELL_NUMBER},
+            {"created", "CREATED", CELL_TIME},
+            {"id", NULL, CELL_TEXT},
+            {"approved", NULL, CELL_TIME},
+            {"completed", NULL, CELL_TIME},
+            {"approver", NULL, CELL_TEXT},
+            {"profile", NULL, CELL_TEXT},
+            {"binding", NULL, CELL_TEXT},
+            {"quota", NULL, CELL_NUMBER},
+            {"not_after", NULL, CELL_TIME},
+            {"manifest_sha256", NULL, CELL_TEXT},
+            {"root", NULL, CELL_TEXT},
+    };
+    return plain_list(c, json_object_get(answer, "jobs"), columns, sizeof columns / sizeof *columns,
+            "No job yet: keyline job import FILE", e);
+}
+
+static void fact_time(struct cli *c, const char *label, const json_t *job, const char *key)
+{
+    char text[NUMBER_TEXT_MAX];
+    if (*json_text(job, key))
+        screen_fact(&c->out, label, clock_format(json_text(job, key), text));
+}
+
+int job_show(struct cli *c, json_t *answer, struct err *e)
+{
+    const json_t *job = json_object_get(answer, "job");
+    char n[3][NUMBER_TEXT_MAX];
+    (void)e;
+    screen_fact(&c->out, "Job", json_text(job, "name"));
+    screen_fact(&c->out, "ID", json_text(job, "id"));
+    screen_fact(&c->out, "State", json_text(job, "state"));
+    screen_factf(&c->out, "Devices", "%s: %s registered, %s failed",
+            number_format(json_number(job, "rows"), n[0]),
+            number_format(json_number(job, "registered"), n[1]),
+            number_format(json_number(job, "failed"), n[2]));
+    fact_time(c, "Imported", job, "created");
+    fact_time(c, "Approved", job, "approved");
+    screen_fact(&c->out, "Approver", json_text(job, "approver"));
+    if (json_number(job, "quota") > 0)
+        screen_fact(&c->out, "Quota", number_format(json_number(job, "quota"), n[0]));
+    fact_time(c, "Approval valid until", job, "not_after");
+    fact_time(c, "Completed", job, "completed");
+    screen_fact(&c->out, "Profile", json_text(job, "profile"));
+    screen_fact(&c->out, "Binding", json_text(job, "binding"));
+    screen_fact(&c->out, "Manifest SHA-256", json_text(job, "manifest_sha256"));
+    screen_fact(&c->out, "Merkle root", json_text(job, "root"));
+    return 0;
+}
+
+int job_request_show(struct cli *c, json_t *answer, struct err *e)
+{
+    (void)e;
+    json_dumpf(answer, c->out.file, JSON_COMPACT);
+    screen_printf(&c->out, "\n");
+    return 0;
+}
+
+/* ---- import */
+
+/* The appliance maps or reads the file itself, so a pipe is drained into memory first. */
+static int copy_to_memory(int from, struct err *e)
+{
+    char chunk[65536];
+    uint64_t total = 0;
+    int fd = memfd_create("manifest", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_set_errno(e, errno, "make room for standard input");
+    for (;;) {
+        ssize_t n = read(from, chunk, sizeof chunk);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0 && lseek(fd, 0, SEEK_SET) == 0)
+            return fd;
+        total += n > 0 ? (uint64_t)n : 0;
+        if (n <= 0 || write(fd, chunk, (size_t)n) != n)
+            err_set_errno(e, errno, "read the manifest from standard input");
+        else if (total > MANIFEST_BYTES_MAX)
+            err_set(e, ERR_LIMIT, "standard input: a manifest has at most %u MB",
+                    MANIFEST_BYTES_MAX / 1000000);
+        else
+            continue;
+        close(fd);
+        return -1;
+    }
+}
+
+static int manifest_open(const char *path, struct err *e)
+{
+    struct stat st;
+    if (strcmp(path, "-") == 0) {
+        if (isatty(0))
+            return cli_usage(
+                    e, "\"-\" reads the manifest from a pipe or a file, not from the terminal");
+        return copy_to_memory(0, e);
+    }
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT)
+        return err_set(e, ERR_NOT_FOUND, "there is no file %s", path);
+    if (fd < 0)
+        return err_set_errno(e, errno, "open %s", path);
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        return fd;
+    fcntl(fd, F_SETFL, 0);
+    int copy = S_ISFIFO(st.st_mode) ? copy_to_memory(fd, e) /* <(zcat manifest.gz) */
+                                    : err_set(e, ERR_ARGUMENT, "%s is not a file", path);
+    close(fd);
+    return copy;
+}
+
+/* "m.csv:4: device_name: stands twice": editors jump there. */
+static void show_import_errors(const char *file, const json_t *answer)
+{
+    const json_t *errors = json_object_get(answer, "errors");
+    int64_t total = json_number(answer, "errors_total");
+    char n[NUMBER_TEXT_MAX];
+    size_t i;
+    json_t *error;
+    fflush(stdout);
+    struct screen s;
+    screen_init(&s, stderr);
+    json_array_foreach(errors, i, error)
+    {
+        const char *column = json_text(error, "column");
+        screen_put(&s, file, 0);
+        screen_printf(&s, ":%" PRId64 ": ", json_number(error, "row"));
+        screen_style(&s, STYLE_BOLD);
+        screen_put(&s, column, 0);
+        screen_style(&s, STYLE_PLAIN);
+        screen_printf(&s, "%s", *column ? ": " : "");
+        screen_put(&s, json_text(error, "reason"), 0);
+        screen_printf(&s, "\n");
+    }
+    if ((int64_t)i < total)
+        screen_printf(&s, "... and %s more\n", number_format(total - (int64_t)i, n));
+    screen_style(&s, STYLE_BAD);
+    screen_printf(&s, "Nothing was imported: %s error%s.", number_format(total, n),
+            total == 1 ? "" : "s");
+    screen_style(&s, STYLE_PLAIN);
+    screen_printf(&s, " Correct the file and import it again.\n");
+}
+
+static void show_imported(struct cli *c, const json_t *job)
+{
+    char n[NUMBER_TEXT_MAX];
+    screen_printf(&c->out, "Job \"");
+    screen_put(&c->out, json_text(job, "name"), 0);
+    screen_printf(&c->out, "\": %s device%s imported, %s.\n",
+            number_format(json_number(job, "rows"), n), json_number(job, "rows") == 1 ? "" : "s",
+            strcmp(json_text(job, "state"), "Pending approval") == 0 ? "waiting for approval"
+                                                                     : json_text(job, "state"));
+    screen_printf(&c->out, "Next: keyline job approve \"");
+    screen_put(&c->out, json_text(job, "name"), 0);
+    screen_printf(&c->out, "\"\n");
+}
+
+int job_import_answer(struct cli *c, const char *file, struct buf *answer, struct err *e)
+{
+    json_t *o = NULL, *shown = NULL;
+    if (cli_parse(answer, &o, e))
+        return -1;
+    int r = json_is_true(json_object_get(o, "imported")) ? 0 : CLI_FAILED;
+    if (cli_answer(c, answer, &shown, e))
+        r = -1;
+    else if (shown && r == 0)
+        show_imported(c, json_object_get(shown, "job"));
+    else if (shown)
+        show_import_errors(file, shown);
+    json_decref(shown);
+    json_decref(o);
+    return r;
+}
+
+static int add_group(struct cli *c, const char *name, struct err *e)
+{
+    struct buf answer = BUF_INIT;
+    struct err why = {0};
+    int r = jobs_call(c->bus, "GroupAdd", (const char *[]){name, ""}, 2, &answer, &why);
+    buf_done(&answer);
+    if (r && why.id != ERR_EXISTS) {
+        *e = why;
+        return -1;
+    }
+    return 0;
+}
+
+/* Reads the manifest as jobd will; a faulty one is left to jobd, whose answer lists the faults.
+ * Rows of one group usually stand together: only a change of group asks. */
+static int add_groups(struct cli *c, int fd, const char *fallback, struct err *e)
+{
+    struct manifest m = {0};
+    struct manifest_options o = {.default_group = fallback ? fallback : ""};
+    char group[NAME_BYTES_MAX + 1] = "", last[NAME_BYTES_MAX + 1] = "";
+    struct err why = {0};
+    int r = fallback ? add_group(c, fallback, e) : 0;
+    if (r == 0 && manifest_read(fd, &o, &m, &why) == 0)
+        for (uint64_t i = 0; r == 0 && i < m.rows; i++) {
+            struct row row = {0};
+            r = row_decode(m.encoded.data + m.offsets[i], m.offsets[i + 1] - m.offsets[i], &row, e);
+            if (r || (r = row_copy(&row, "device_group", group, sizeof group, e)) ||
+                    strcmp(group, last) == 0)
+                continue;
+            r = add_group(c, group, e);
+            memcpy(last, group, sizeof last);
+        }
+    manifest_done(&m);
+    if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
+        return err_set_errno(e, errno, "read the manifest again");
+    return r;
+}
+
+int job_import(struct cli *c, struct err *e)
+{
+    const char *file = c->args[0];
+    const char *name = cli_option(c, "name"), *group = cli_option(c, "group"),
+               *station = cli_option(c, "station");
+    struct jobs_option options[4];
+    struct buf answer = BUF_INIT;
+    char base[PATH_MAX];
+    size_t n = 0;
+    /* With a pipe there is no file that could give the name. */
+    snprintf(base, sizeof base, "%s", file);
+    const char *default_name = strcmp(file, "-") == 0 ? "stdin" : basename(base);
+    options[n++] = (struct jobs_option){"name", name ? name : default_name};
+    if (group)
+        options[n++] = (struct jobs_option){"group", group};
+    if (station)
+        options[n++] = (struct jobs_option){"station", station};
+    int fd = manifest_open(file, e);
+    if (fd < 0 || e->id != ERR_NONE)
+        return fd;
+    int r = cli_connect(c, e);
+    if (r == 0 && cli_has(c, "add-groups"))
+        r = add_groups(c, fd, group, e);
+    if (r == 0)
+        r = jobs_import(c->bus, fd, options, n, &answer, e);
+    if (r == 0)
+        r = job_import_answer(c, file, &answer, e);
+    close(fd);
+    buf_done(&answer);
+    return r;
+}

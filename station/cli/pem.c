@@ -1,0 +1,116 @@
+/* PEM files. Passphrases and keys pass only through buffers that are wiped; none is ever shown,
+ * logged or put into an error's message. */
+#include "station/cli/pem.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/limits.h"
+
+#define PASSPHRASE_MAX 1024
+
+int pem_read_chain(const char *path, STACK_OF(X509) * *ret, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    STACK_OF(X509) *chain = sk_X509_new_null();
+    BIO *bio = NULL;
+    X509 *x;
+    int r = -1;
+    if (file_read(path, CHAIN_BYTES_MAX, &text, e))
+        goto out;
+    bio = BIO_new_mem_buf(text.data, (int)text.len);
+    while (bio && chain && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
+        sk_X509_push(chain, x);
+    bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    if (sk_X509_num(chain) < 1 || !at_end)
+        err_set(e, ERR_CONFIG, "%s: certificate %d is not one in PEM form", path,
+                sk_X509_num(chain) + 1);
+    else
+        r = 0;
+out:
+    ERR_clear_error();
+    BIO_free(bio);
+    buf_done(&text);
+    if (r == 0)
+        *ret = chain;
+    else
+        sk_X509_pop_free(chain, X509_free);
+    return r;
+}
+
+struct asking {
+    const char *path, *passphrase_file;
+    struct buf passphrase;
+    bool asked;
+    struct err *e;
+};
+
+/* OpenSSL's own prompt: it gives the terminal its echo back whatever signal comes. */
+static int ask_terminal(const char *path, struct buf *ret, struct err *e)
+{
+    char line[PASSPHRASE_MAX], prompt[PATH_MAX + 32];
+    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (tty < 0)
+        return err_set(e, ERR_ARGUMENT,
+                "%s needs its passphrase and there is no terminal to ask: give --passphrase-file",
+                path);
+    close(tty);
+    snprintf(prompt, sizeof prompt, "Passphrase for %s: ", path);
+    int r = EVP_read_pw_string_min(line, 1, sizeof line - 1, prompt, 0) == 0
+                    ? buf_append(ret, line, strlen(line), e)
+                    : err_set(e, ERR_ARGUMENT, "no passphrase was given");
+    explicit_bzero(line, sizeof line);
+    return r;
+}
+
+/* OpenSSL calls it only for an encrypted key. */
+static int give_passphrase(char *out, int cap, int rwflag, void *ctx)
+{
+    struct asking *a = ctx;
+    (void)rwflag;
+    a->asked = true;
+    if (a->passphrase_file ? file_read_secret(a->passphrase_file, &a->passphrase, a->e)
+                           : ask_terminal(a->path, &a->passphrase, a->e))
+        return -1;
+    if (a->passphrase.len > (size_t)cap)
+        return -1;
+    memcpy(out, a->passphrase.data, a->passphrase.len);
+    return (int)a->passphrase.len;
+}
+
+int pem_read_key(const char *path, const char *passphrase_file, EVP_PKEY **ret, struct err *e)
+{
+    struct buf text = BUF_INIT_SECRET;
+    struct asking a = {path, passphrase_file, BUF_INIT_SECRET, false, e};
+    EVP_PKEY *key = NULL;
+    BIO *bio = NULL;
+    int r = -1;
+    if (file_read(path, CHAIN_BYTES_MAX, &text, e)) {
+        err_context(e, "the approver's key");
+        goto out;
+    }
+    bio = BIO_new_mem_buf(text.data, (int)text.len);
+    key = bio ? PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, &a) : NULL;
+    if (key)
+        r = 0;
+    else /* what the callback has set already stands */
+        err_set(e, ERR_ARGUMENT,
+                a.asked ? "%s: the passphrase is wrong" : "%s is not a private key in PEM form",
+                path);
+out:
+    ERR_clear_error();
+    BIO_free(bio);
+    buf_done(&text);
+    buf_done(&a.passphrase);
+    *ret = key;
+    return r;
+}

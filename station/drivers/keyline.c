@@ -16,6 +16,7 @@
 
 /* What a line with one wrong bit in a thousand bytes still carries. */
 #define CHUNK_NOISY 128u
+#define CHUNK_LEAST 32u
 /* A larger piece is tried so often, then all pieces of the session are small. */
 #define TRIES_LARGE 2u
 
@@ -395,14 +396,17 @@ static int digest(const void *bytes, size_t len, uint8_t ret[KL_SHA256_BYTES], s
                    : err_set(e, ERR_BUG, "SHA-256 failed");
 }
 
-/* A frame got lost too often: small ones get through a noisy line. Once only, since a silent device
- * looks the same. False when it was something else. */
+/* A frame got lost too often: smaller ones get through a noisy line. A line that is only silent is
+ * given one step, since a dead device looks the same. False when it was something else, or no
+ * smaller piece is left. */
 static bool chunk_shrink(struct link *l, struct err *cause)
 {
-    if ((cause->id != ERR_DEVICE_SILENT && cause->id != ERR_DEVICE_GARBAGE) ||
-            l->chunk <= CHUNK_NOISY)
+    bool noisy = cause->id == ERR_DEVICE_GARBAGE;
+    uint32_t least = noisy ? CHUNK_LEAST : CHUNK_NOISY;
+
+    if ((!noisy && cause->id != ERR_DEVICE_SILENT) || l->chunk <= least)
         return false;
-    l->chunk = CHUNK_NOISY;
+    l->chunk = l->chunk > CHUNK_NOISY ? CHUNK_NOISY : CHUNK_LEAST;
     err_clear(cause);
     return true;
 }

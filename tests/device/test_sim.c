@@ -154,8 +154,8 @@ static bool logged(const char *text)
     (char *[])                                                                                     \
     {                                                                                              \
         (char[]){"keyline-sim"}, (char[]){"fleet"}, (char[]){"--slots"}, (char[]){"1"},            \
-                (char[]){"--ports"}, ports, (char[]){"--flash"}, flash, (char[]){"--list"}, list,  \
-                ##__VA_ARGS__, NULL                                                                \
+                (char[]){"--ports"}, ports, (char[]){"--flash"}, flash, (char[]){"--list"},        \
+                list __VA_OPT__(, ) __VA_ARGS__, NULL                                              \
     }
 
 /* Serves one port until the fleet ends; counts per outcome. */

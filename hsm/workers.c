@@ -67,6 +67,7 @@ struct workers {
     size_t waiting;
     struct err failure;
     int pin_refused;
+    unsigned failed_starts;    /* in a row, of whichever worker */
     struct wire_packet packet; /* scratch: too large for the stack of every call */
 };
 
@@ -138,6 +139,7 @@ static void fail(struct worker *k, const struct err *why)
     }
     log_err(LOG_WARNING, "worker-failed", &w->failure);
     k->failures++;
+    w->failed_starts += k->state == WORKER_STARTING || k->state == WORKER_TESTING;
     k->state = WORKER_DYING;
     sd_event_source_set_enabled(k->timer, SD_EVENT_OFF);
     close_socket(k);
@@ -181,6 +183,7 @@ static void became_ready(struct worker *k)
     if (k->state == WORKER_TESTING) {
         log_info("worker-ready", LOG_NUM("pid", k->pid));
         w->failure = (struct err){0};
+        w->failed_starts = 0;
     }
     k->failures = 0;
     k->state = WORKER_READY;
@@ -276,6 +279,7 @@ static int on_exit_child(sd_event_source *s, const siginfo_t *info, void *ctx)
     k->state = WORKER_DOWN;
     k->restarts++;
     set_timer(k, backoff_ms(k->failures));
+    pump(k->pool); /* another may have waited for this one's end */
     return 0;
 }
 
@@ -398,18 +402,14 @@ static int is_due(const struct worker *k)
 
 /* ---- the pool */
 
-/* Some worker works, or may be expected to in a moment: it starts for the first time or ended by
- * accident. */
+/* Some worker works, or may be expected to in a moment: after an accident, and once more after a
+ * start that failed. */
 static int hopeful(const struct workers *w)
 {
-    int r = 0;
+    int r = !w->pin_refused && w->failed_starts < 2;
 
-    for (size_t i = 0; i < w->count && !r; i++) {
-        const struct worker *k = &w->all[i];
-
-        r = k->state == WORKER_READY || k->state == WORKER_BUSY ||
-            (!w->pin_refused && k->failures <= 1);
-    }
+    for (size_t i = 0; i < w->count && !r; i++)
+        r = w->all[i].state == WORKER_READY || w->all[i].state == WORKER_BUSY;
     return r;
 }
 
@@ -451,6 +451,7 @@ static void pump(struct workers *w)
             log_err(LOG_ERR, "worker-not-started", &e);
             w->failure = e;
             w->all[i].failures++;
+            w->failed_starts++;
             set_timer(&w->all[i], backoff_ms(w->all[i].failures + 1));
             err_clear(&e);
         }

@@ -147,26 +147,6 @@ static int name_key(struct token *t, struct err *e)
     return rv == CKR_OK ? 0 : ckr_err(e, rv, "name the CA key");
 }
 
-static int log_in(struct token *t, CK_SLOT_ID slot, struct err *e)
-{
-    CK_RV rv = pkcs11h_token_ensureAccess(t->id, NULL, PKCS11H_PROMPT_MASK_ALLOW_PIN_PROMPT);
-    CK_TOKEN_INFO info;
-
-    if (rv == CKR_OK)
-        rv = pkcs11h_certificate_ensureKeyAccess(t->certificate);
-    if (rv == CKR_OK)
-        return 0;
-    if (t->pin_error.id) {
-        /* our own file: the line stops just as for a wrong PIN, and the text names the file */
-        return err_set(e, ERR_TOKEN_PIN, "%.300s", t->pin_error.msg);
-    }
-    /* some modules say only "incorrect" for a PIN that is locked already */
-    if (t->module.f->C_GetTokenInfo(slot, &info) == CKR_OK && info.flags & CKF_USER_PIN_LOCKED)
-        return err_set_code(
-                e, ERR_TOKEN_LOCKED, (long)rv, "log in to the token: the PIN is locked");
-    return ckr_err(e, rv, "log in to the token");
-}
-
 /* Through the same module, in a session of its own: the login is the process's. */
 static int check_key(struct token *t, CK_SLOT_ID slot, struct err *e)
 {
@@ -183,6 +163,27 @@ static int check_key(struct token *t, CK_SLOT_ID slot, struct err *e)
         r = 0;
     t->module.f->C_CloseSession(session);
     return r;
+}
+
+/* Opens the session that will sign, and with it logs in: the one use of the PIN. */
+static int log_in(struct token *t, CK_SLOT_ID slot, struct err *e)
+{
+    CK_RV rv = pkcs11h_certificate_ensureKeyAccess(t->certificate);
+    CK_TOKEN_INFO info;
+
+    if (rv == CKR_OK)
+        return 0;
+    /* our own file: the line stops just as for a wrong PIN, and the text names the file */
+    if (t->pin_error.id)
+        return err_set(e, ERR_TOKEN_PIN, "%.300s", t->pin_error.msg);
+    /* some modules say only "incorrect" for a PIN that is locked already */
+    if (t->module.f->C_GetTokenInfo(slot, &info) == CKR_OK && info.flags & CKF_USER_PIN_LOCKED)
+        return err_set_code(
+                e, ERR_TOKEN_LOCKED, (long)rv, "log in to the token: the PIN is locked");
+    /* pkcs11-helper's word for a key it does not find: our own look tells which part is wrong */
+    if (rv == CKR_FUNCTION_REJECTED && check_key(t, slot, e) < 0)
+        return -1;
+    return ckr_err(e, rv, "log in to the token");
 }
 
 int token_open(const struct token_options *o, struct token **ret, struct err *e)

@@ -1,0 +1,211 @@
+/* A signer for a flow test. */
+#include "tests/hsm/station.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/file.h"
+#include "base/text.h"
+#include "hsm/signer_client.h"
+
+#define PASSPHRASE "correct horse"
+#define JOB        "11111111-1111-4111-8111-111111111111"
+
+extern char **environ;
+
+int station_run(const char *const *argv)
+{
+    pid_t pid;
+    int status;
+
+    assert_int_equal(
+            posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void write_text(const struct station *s, const char *name, const char *text, mode_t mode)
+{
+    char path[PATH_MAX];
+    struct err e = {0};
+
+    snprintf(path, sizeof path, "%s/%s", s->root, name);
+    ok(file_write(path, text, strlen(text), mode, &e));
+}
+
+static void hold_ceremony(struct station *s, const char *const *options)
+{
+    char passphrase[PATH_MAX];
+    const char *argv[12] = {CEREMONY, "init", "--approver-passphrase-file", passphrase};
+    size_t n = 4;
+
+    snprintf(passphrase, sizeof passphrase, "%s/passphrase", s->root);
+    write_text(s, "passphrase", PASSPHRASE "\n", 0600);
+    for (; options && *options; options++)
+        argv[n++] = *options;
+    assert_int_equal(station_run(argv), 0);
+}
+
+static void load_approver(struct station *s)
+{
+    char path[PATH_MAX];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/etc/approver.key", s->root);
+    f = fopen(path, "re");
+    assert_non_null(f);
+    s->approver = PEM_read_PrivateKey(f, NULL, NULL, (void *)(uintptr_t)PASSPHRASE);
+    fclose(f);
+    assert_non_null(s->approver);
+    snprintf(path, sizeof path, "%s/etc/approver.pem", s->root);
+    f = fopen(path, "re");
+    s->approver_chain = sk_X509_new_null();
+    sk_X509_push(s->approver_chain, PEM_read_X509(f, NULL, NULL, NULL));
+    fclose(f);
+}
+
+static void approve(struct station *s)
+{
+    struct err e = {0};
+    int64_t now = time_now_ms() / 1000;
+
+    help_rows_make(&s->rows, STATION_ROWS);
+    s->ticket = (struct ticket){.job = JOB,
+            .account = "acc",
+            .division = "div",
+            .profile = "idevid",
+            .binding = "identity",
+            .rows = STATION_ROWS,
+            .root = s->rows.root,
+            .quota = STATION_QUOTA,
+            .not_before = now - 60,
+            .not_after = now + 3600,
+            .issued_at = now,
+            .stations = {"line-1"},
+            .station_count = 1,
+            .approver = "test"};
+    ok(ticket_sign(&s->ticket, s->approver, s->approver_chain, &s->jws, &e));
+}
+
+void station_config(struct station *s, const char *more)
+{
+    char text[1024];
+
+    snprintf(text, sizeof text, "[station]\nname = line-1\n[token]\nmodule = %s\n%s", FAULTY_MODULE,
+            more);
+    write_text(s, "etc/keyline.conf", text, 0640);
+}
+
+void station_fault(const struct station *s, const char *word)
+{
+    write_text(s, "fault", word, 0600);
+}
+
+size_t station_logins(const struct station *s)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/logins", s->root);
+    return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
+}
+
+void station_open(struct station *s, const char *const *ceremony_options)
+{
+    struct err e = {0};
+
+    memset(s, 0, sizeof *s);
+    help_mkdir(s->root);
+    setenv("KEYLINE_ROOT", s->root, 1);
+    setenv("KEYLINE_LOG", "error", 0);
+    unsetenv("SOFTHSM2_CONF");
+    ok(paths_init(&s->paths, &e));
+    hold_ceremony(s, ceremony_options);
+    load_approver(s);
+    approve(s);
+    station_config(s, "");
+}
+
+void station_close(struct station *s)
+{
+    if (s->signerd)
+        station_stop(s, SIGTERM);
+    free(s->jws);
+    help_rows_done(&s->rows);
+    EVP_PKEY_free(s->approver);
+    sk_X509_pop_free(s->approver_chain, X509_free);
+    help_rmdir(s->root);
+}
+
+void station_start(struct station *s)
+{
+    struct err e = {0};
+    int tries = 0;
+
+    s->signerd = fork();
+    assert_true(s->signerd >= 0);
+    if (!s->signerd) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* a failed test leaves nothing behind */
+        execl(SIGNERD, "signerd", (char *)NULL);
+        _exit(127);
+    }
+    while (signer_open(&s->paths, NULL, &s->bus, &e) < 0) {
+        assert_true(e.id == ERR_UNAVAILABLE && ++tries < 500);
+        err_clear(&e);
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+}
+
+void station_stop(struct station *s, int signal)
+{
+    s->bus = sd_bus_close_unref(s->bus);
+    kill(s->signerd, signal);
+    assert_int_equal(waitpid(s->signerd, NULL, 0), s->signerd);
+    s->signerd = 0;
+}
+
+int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh,
+        struct err *e)
+{
+    uint8_t nonce[NONCE_BYTES];
+    struct buf csr = BUF_INIT, proof = BUF_INIT;
+    struct signer_issue q = {.ticket = s->jws,
+            .row_index = i,
+            .row = s->rows.rows[i].data,
+            .row_len = s->rows.rows[i].len,
+            .nonce = nonce};
+    int r = -1;
+
+    if (signer_nonce(s->bus, s->ticket.job, i, nonce, e) == 0) {
+        help_csr(key, nonce, EVP_PKEY_is_a(key, "ED25519") ? NULL : "SHA256", &csr);
+        help_rows_proof(&s->rows, i, &proof);
+        q.csr = csr.data, q.csr_len = csr.len;
+        q.proof = proof.data, q.proof_len = proof.len;
+        r = signer_issue(s->bus, &q, ret_cert, ret_fresh, e);
+    }
+    buf_done(&csr);
+    buf_done(&proof);
+    return r;
+}
+
+json_t *station_status(struct station *s)
+{
+    struct buf json = BUF_INIT;
+    struct err e = {0};
+    json_t *o;
+
+    ok(signer_status(s->bus, &json, &e));
+    o = json_loads(buf_str(&json), 0, NULL);
+    assert_non_null(o);
+    buf_done(&json);
+    return o;
+}

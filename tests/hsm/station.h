@@ -1,0 +1,37 @@
+/* A signer of one's own for a flow test: a root directory with a ceremony in it, an approver, a manifest, a running signerd. */
+#pragma once
+#include <jansson.h>
+#include <systemd/sd-bus.h>
+#include "base/paths.h"
+#include "hsm/ticket.h"
+#include "tests/hsm/help.h"
+
+struct station {
+    char root[64];
+    struct paths paths;
+    pid_t signerd;
+    sd_bus *bus;
+    struct help_rows rows;
+    EVP_PKEY *approver;
+    STACK_OF(X509) *approver_chain;
+    struct ticket ticket;
+    char *jws;
+};
+#define STATION_ROWS  64
+#define STATION_QUOTA 48
+
+/* ceremony_options: further arguments of keyline-ceremony init, or NULL. */
+void station_open(struct station *s, const char *const *ceremony_options);
+void station_close(struct station *s);
+void station_start(struct station *s);
+void station_stop(struct station *s, int signal); /* waits */
+/* More lines for keyline.conf, which names the faulty module after this. */
+void station_config(struct station *s, const char *more);
+void station_fault(const struct station *s, const char *word); /* "" = none */
+size_t station_logins(const struct station *s);
+/* Runs a program and gives its exit status. */
+int station_run(const char *const *argv);
+
+/* An issue of row i with this key; nonce and CSR are made for it. */
+int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh, struct err *e);
+json_t *station_status(struct station *s);

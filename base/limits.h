@@ -50,6 +50,7 @@
 #define UPSTREAM_RETRY_AFTER_MAX_S 3600            /* a wrong Retry-After (or a wrong clock) stops us for an hour at most */
 #define UPSTREAM_URL_MAX       2048u               /* address with a batch's path: every server takes that much */
 #define UPSTREAM_HEADER_MAX    (32u << 10)         /* all headers of one answer */
+#define UPSTREAM_ANSWER_MAX    (16u << 10)         /* a body nobody reads, taken so that the connection can be kept */
 #define JOBD_BACKOFF_MAX_S     5                   /* jobd is on this machine and back within seconds */
 
 /* slots */

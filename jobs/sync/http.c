@@ -420,7 +420,7 @@ static int copy_options(struct http *h, const struct http_options *o, struct err
     return 0;
 }
 
-static int start_multi(struct http *h, struct err *e)
+static int start_curl(struct http *h, struct err *e)
 {
     h->multi = curl_multi_init();
     h->easy = curl_easy_init();
@@ -430,10 +430,31 @@ static int start_multi(struct http *h, struct err *e)
             curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, want_timer) != CURLM_OK ||
             curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h) != CURLM_OK)
         return err_set(e, ERR_NOMEM, "libcurl cannot start");
+    return 0;
+}
+
+static void stop_curl(struct http *h)
+{
+    curl_easy_cleanup(h->easy);
+    h->easy = NULL;
+    curl_multi_cleanup(h->multi);
+    h->multi = NULL;
+}
+
+static int make_timer(struct http *h, struct err *e)
+{
     int r = sd_event_add_time_relative(h->event, &h->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, h);
     if (r >= 0)
         r = sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
     return r < 0 ? err_set_errno(e, -r, "make a timer") : 0;
+}
+
+int http_renew(struct http *h, struct err *e)
+{
+    if (h->done != NULL)
+        return err_set(e, ERR_BUG, "a request is under way");
+    stop_curl(h);
+    return start_curl(h, e);
 }
 
 int http_open(sd_event *event, const struct http_options *o, struct http **ret, struct err *e)
@@ -446,7 +467,7 @@ int http_open(sd_event *event, const struct http_options *o, struct http **ret, 
         return err_set(e, ERR_NOMEM, "libcurl cannot start");
     }
     h->event = sd_event_ref(event);
-    if (copy_options(h, o, e) < 0 || start_multi(h, e) < 0) {
+    if (copy_options(h, o, e) < 0 || make_timer(h, e) < 0 || start_curl(h, e) < 0) {
         http_close(&h);
         return -1;
     }
@@ -462,8 +483,7 @@ void http_close(struct http **hp)
     if (h->done != NULL)
         curl_multi_remove_handle(h->multi, h->easy);
     request_reset(h);
-    curl_easy_cleanup(h->easy);
-    curl_multi_cleanup(h->multi);
+    stop_curl(h);
     sd_event_source_disable_unref(h->timer);
     sd_event_unref(h->event);
     for (size_t i = 0; i < OPTION_COUNT; i++)

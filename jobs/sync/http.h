@@ -49,6 +49,10 @@ int http_url_check(const char *url, struct err *e);
 
 int http_open(sd_event *event, const struct http_options *o, struct http **ret, struct err *e);
 void http_close(struct http **h); /* cancels; nobody is called back */
+/* Forgets kept connections and looked-up names: after trouble (a line that moved, a server that
+ * left bytes behind its answer) the next request begins from nothing. Not while a request is under
+ * way. */
+int http_renew(struct http *h, struct err *e);
 /* One request at a time. Errors are those that come before anything is sent. */
 int http_send(
         struct http *h, const struct http_request *r, http_done_fn done, void *ctx, struct err *e);

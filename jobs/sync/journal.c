@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 /* ---- asking ---- */
 
 static int make_path(struct journal_path *p, const char *url, const char *station, uint64_t first,
@@ -59,7 +61,8 @@ static void ask_collection(const struct journal *j, size_t len, struct journal_s
 void journal_request(const struct journal *j, struct journal_sending *ret)
 {
     size_t n = 0;
-    *ret = (struct journal_sending){.request = {.url = j->path.url}};
+    *ret = (struct journal_sending){
+            .request = {.url = j->path.url, .answer_max = UPSTREAM_ANSWER_MAX}};
     switch (j->step) {
     case JOURNAL_PUT:
         ret->request.method = "PUT";
@@ -209,7 +212,9 @@ static bool begins_alike(const struct journal *j, const struct http_answer *a)
 static void conflict(
         const struct journal *j, const struct http_answer *a, struct journal_verdict *ret)
 {
+    char sha256[2 * sizeof j->sha256 + 1];
     ret->action = JOURNAL_REFUSE;
+    hex_format(j->sha256, sizeof j->sha256, sha256);
     if (!a->cut && a->body.len < j->body_len && begins_alike(j, a))
         err_set(&ret->why, ERR_UPSTREAM_CONFLICT,
                 "upstream kept only the first %zu of %zu bytes: it must store a PUT whole or not "
@@ -218,7 +223,7 @@ static void conflict(
     else
         err_set(&ret->why, ERR_UPSTREAM_CONFLICT,
                 "upstream holds other bytes under the name of this batch; ours have the SHA-256 %s",
-                strchr(j->digest_header, '=') + 1);
+                sha256);
 }
 
 static void answer_compare(

@@ -229,12 +229,25 @@ static void batch_send(struct syncd *s)
         upstream_failed(s, &e, JOURNAL_PAUSE_BACKOFF, 0);
 }
 
-/* ---- the turn ---- */
-
-static void turn_without_upstream(struct syncd *s)
+/* The batch that jobd gave; everything that follows hangs on upstream's answer. */
+static void batch_begin(struct syncd *s)
 {
     struct err e = {0};
-    if (jobd_open(s, &e) < 0 || report(s, "idle", &e) < 0) {
+    if (s->upstream_problem != ERR_NONE && http_renew(s->http, &e) < 0)
+        upstream_failed(s, &e, JOURNAL_PAUSE_BACKOFF, 0);
+    else if (journal_init(&s->journal, s->url, s->station, s->batch.first, s->batch.last,
+                     s->batch.ndjson.data, s->batch.ndjson.len, &e) < 0)
+        upstream_failed(s, &e, JOURNAL_PAUSE_LONG, 0);
+    else
+        batch_send(s);
+}
+
+/* ---- the turn ---- */
+
+static void rest(struct syncd *s)
+{
+    struct err e = {0};
+    if (report(s, "idle", &e) < 0) {
         jobd_failed(s, &e);
         return;
     }
@@ -242,38 +255,20 @@ static void turn_without_upstream(struct syncd *s)
     turn_after(s, s->interval_ms);
 }
 
-/* Takes the next batch and sends it; everything that follows hangs on its answer. */
 static int turn(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct syncd *s = userdata;
     struct err e = {0};
+    bool has_upstream = s->url[0] != '\0';
     (void)source, (void)usec;
-    if (s->url[0] == '\0') {
-        turn_without_upstream(s);
-        return 0;
-    }
-    if (jobd_open(s, &e) < 0 || outbox_next(s->jobd, &s->batch, &e) < 0) {
+    if (jobd_open(s, &e) < 0 || (has_upstream && outbox_next(s->jobd, &s->batch, &e) < 0))
         jobd_failed(s, &e);
-        return 0;
-    }
-    if (http_url_check(s->url, &e) < 0) {
-        upstream_failed(s, &e, JOURNAL_PAUSE_LONG, 0);
-        return 0;
-    }
-    if (s->batch.last == 0) {
-        if (report(s, "idle", &e) < 0) {
-            jobd_failed(s, &e);
-            return 0;
-        }
-        jobd_worked(s);
-        turn_after(s, s->interval_ms);
-        return 0;
-    }
-    if (journal_init(&s->journal, s->url, s->station, s->batch.first, s->batch.last,
-                s->batch.ndjson.data, s->batch.ndjson.len, &e) < 0)
-        upstream_failed(s, &e, JOURNAL_PAUSE_LONG, 0);
+    else if (has_upstream && http_url_check(s->url, &e) < 0)
+        upstream_failed(s, &e, JOURNAL_PAUSE_LONG, 0); /* said before anything waits */
+    else if (s->batch.last == 0)
+        rest(s);
     else
-        batch_send(s);
+        batch_begin(s);
     return 0;
 }
 

@@ -2,7 +2,9 @@
  * names its line. */
 #include "base_test.h"
 
+#include <limits.h>
 #include <pwd.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/config.h"
@@ -212,6 +214,32 @@ static void odd_files(void **state)
     buf_done(&many);
 }
 
+static void the_station_has_a_name(void **state)
+{
+    static const char *const bad[] = {"*", "a/b", "..", "\xff"};
+    char name[NAME_BYTES_MAX + 1], text[64];
+    struct config *c = NULL;
+    struct err e = {0};
+    assert_ok(load(state, "[station]\nname = Linie \xc3\x84\n", &c, &e), &e);
+    assert_ok(config_station(c, name, &e), &e);
+    assert_string_equal(name, "Linie \xc3\x84");
+    config_free(&c);
+    assert_ok(load(state, "", &c, &e), &e);
+    char host[HOST_NAME_MAX + 1] = "";
+    assert_int_equal(gethostname(host, sizeof host - 1), 0);
+    assert_ok(config_station(c, name, &e), &e);
+    assert_string_equal(name, host);
+    config_free(&c);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        snprintf(text, sizeof text, "[station]\nname = %s\n", bad[i]);
+        struct err why = {0};
+        if (load(state, text, &c, &why) == 0 && config_station(c, name, &why) == 0)
+            fail_msg("station '%s' was accepted", bad[i]);
+        assert_int_equal(why.id, ERR_CONFIG);
+        config_free(&c);
+    }
+}
+
 /* keyline.conf(5) is generated from the same table: every key stands in it. */
 static void manual_page_has_every_key(void **state)
 {
@@ -243,6 +271,7 @@ int main(void)
             scratch_test(slots_are_checked),
             scratch_test(nothing_is_cut_in_silence),
             scratch_test(odd_files),
+            scratch_test(the_station_has_a_name),
             cmocka_unit_test(manual_page_has_every_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

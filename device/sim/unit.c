@@ -16,9 +16,13 @@
 #include "port.h"
 
 #define NOISE_ONE_IN 4000u /* bytes */
-#define GIVE_UP_MS                                                                                 \
-    4000 /* after a fault: the host has said nothing for so long, the screen is red */
-#define GIVE_UP_LATEST_MS 15000
+/* After a fault that stopped the conversation: the host has said nothing for so long, its screen is
+ * red ... */
+#define GIVE_UP_MS 3000
+/* ... or it goes on asking, but nobody waits longer; least of all for a device that never said
+ * hello. */
+#define GIVE_UP_LATEST_MS 12000
+#define GIVE_UP_HELLO_MS  5000
 #define LINGER_MS         300 /* the verdict's answer is to be read before the plug is drawn */
 #define LINGER_LEAST_MS   5   /* what was just written is not counted as unread at once */
 
@@ -33,6 +37,7 @@ struct unit {
     int64_t heard_ms;  /* last bytes from the host; 0: none yet */
     int64_t struck_ms; /* a fault stopped the conversation; 0: none */
     int64_t verdict_ms;
+    bool met;    /* the conversation came further than HELLO */
     bool mute;   /* says nothing more */
     bool half;   /* the next answer stops in its middle */
     bool babble; /* answers are random bytes */
@@ -94,6 +99,7 @@ static enum kl_error permit(void *ctx, enum kl_op op)
 {
     struct unit *u = ctx;
 
+    u->met |= op != KL_OP_HELLO;
     u->babble |= strikes(u, FAULT_GARBAGE, op);
     u->mute |= strikes(u, FAULT_SILENT, op);
     u->half |= strikes(u, FAULT_MIDFRAME, op);
@@ -159,7 +165,7 @@ static int64_t time_left(const struct unit *u, int64_t now)
     if (u->verdict_ms) {
         end = u->verdict_ms + (port_unread(&u->port) ? LINGER_MS : LINGER_LEAST_MS);
     } else if (u->struck_ms) {
-        int64_t latest = u->struck_ms + GIVE_UP_LATEST_MS;
+        int64_t latest = u->struck_ms + (u->met ? GIVE_UP_LATEST_MS : GIVE_UP_HELLO_MS);
         end = u->heard_ms + GIVE_UP_MS < latest ? u->heard_ms + GIVE_UP_MS : latest;
     }
     return end > now ? end - now : 0;

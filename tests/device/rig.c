@@ -145,11 +145,14 @@ static void device_send(void *ctx, const uint8_t *bytes, size_t len)
         r->lose_answers--;
         return;
     }
-    if (r->head == r->tail)
-        r->head = r->tail = 0;
-    assert_true(len <= sizeof r->queue - r->tail);
-    for (size_t i = 0; i < len; i++)
-        r->queue[r->tail++] = through_cable(r, bytes[i]);
+    memmove(r->queue, r->queue + r->head, r->tail - r->head);
+    r->tail -= r->head;
+    r->head = 0;
+    for (unsigned copy = 0; copy < (r->double_answers ? 2 : 1); copy++) {
+        assert_true(len <= sizeof r->queue - r->tail);
+        for (size_t i = 0; i < len; i++)
+            r->queue[r->tail++] = through_cable(r, bytes[i]);
+    }
 }
 
 static enum kl_error device_permit(void *ctx, enum kl_op op)

@@ -48,6 +48,7 @@ struct rig {
     unsigned noise_one_in; /* bytes, both ways; 0: clean */
     unsigned lose_answers; /* the next so many sends of the device are lost */
     unsigned lose_requests;
+    bool double_answers;    /* each answer comes twice, the second one late */
     long gone_after_writes; /* the host's Nth write finds the device gone; 0: never */
     unsigned writes, sends;
 };

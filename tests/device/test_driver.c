@@ -155,6 +155,19 @@ static void test_noise(void **state)
     }
 }
 
+/* Answers that come twice: the second one is never taken for the next request's. */
+static void test_late_answers(void **state)
+{
+    static struct rig r;
+
+    (void)state;
+    rig_init(&r);
+    r.double_answers = true;
+    whole_way(&r, "P-256", "late");
+    assert_int_equal(r.verdicts, 1);
+    rig_done(&r);
+}
+
 static void test_lost_answers_run_once(void **state)
 {
     static struct rig r;
@@ -408,6 +421,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_whole_way),
             cmocka_unit_test(test_noise),
+            cmocka_unit_test(test_late_answers),
             cmocka_unit_test(test_lost_answers_run_once),
             cmocka_unit_test(test_pulled_everywhere),
             cmocka_unit_test(test_power_cuts),

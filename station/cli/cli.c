@@ -194,12 +194,23 @@ static int run(struct cli *c, int argc, char **argv, struct err *e)
     return c->verb->program ? run_program(c, e) : run_method(c, e);
 }
 
+static bool asks_for_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
 int cli_main(int argc, char **argv)
 {
     struct cli c = {0};
     struct err e = {0};
     screen_init(&c.out, stdout);
+    bool json =
+            asks_for_json(argc, argv); /* getopt moves the words, and stops at the first fault */
     int status = run(&c, argc, argv, &e);
+    c.json |= status == CLI_USAGE && json;
     if (status < 0)
         status = CLI_FAILED;
     if (e.id != ERR_NONE)

@@ -87,9 +87,14 @@ static void row_plain(const struct table *t, const json_t *row)
     char cell[CELL_BYTES_MAX];
     for (size_t i = 0; i < t->count; i++) {
         cell_raw(json_object_get(row, t->columns[i]->key), cell);
-        text_make_printable(
-                cell); /* scripts split at tabs and line ends: none may come from a value */
-        fprintf(t->screen->file, "%s%s", i ? "\t" : "", cell);
+        if (i > 0)
+            fputc('\t', t->screen->file);
+        if (t->screen->tty) { /* a person looks on */
+            screen_put(t->screen, cell, 0);
+            continue;
+        }
+        text_make_printable(cell); /* scripts split at tabs and line ends */
+        fputs(cell, t->screen->file);
     }
     fputc('\n', t->screen->file);
 }

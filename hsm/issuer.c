@@ -447,16 +447,19 @@ int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e
 void issuer_close(struct issuer **ps)
 {
     struct issuer *s = *ps;
+    struct err e = {0};
 
     if (!s)
         return;
-    sd_event_source_disable_unref(s->commit);
+    commit(s);
+    err_set(&e, ERR_UNAVAILABLE, "the signer stops");
     while (s->under_way) {
-        struct issuance *next = s->under_way->next;
+        struct issuance *i = s->under_way;
 
-        issuance_free(s->under_way);
-        s->under_way = next;
+        take_out(i);
+        answer(i, &e);
     }
+    sd_event_source_disable_unref(s->commit);
     free(s);
     *ps = NULL;
 }

@@ -30,7 +30,7 @@ struct issuer_counts {
 
 /* The parts are borrowed until issuer_close(). */
 int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e);
-/* Requests under way are dropped without their callback. */
+/* After workers_close(). What is signed is recorded and answered, the rest gets ERR_UNAVAILABLE. */
 void issuer_close(struct issuer **s);
 /* -1: refused or impossible, and done is not called. 0: done is called once, perhaps before this returns, with a certificate
  * that is durable in the ledger, or with the error. The request is borrowed for the call. */

@@ -313,9 +313,9 @@ static int signer_start(struct signer *s, struct err *e)
 
 static void signer_stop(struct signer *s)
 {
-    bus_server_close(&s->door);
     workers_close(&s->workers);
     issuer_close(&s->issuer);
+    bus_server_close(&s->door);
     nonce_key_free(&s->nonce_key);
     authority_close(&s->authority);
     ledger_close(&s->ledger);

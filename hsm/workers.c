@@ -24,6 +24,9 @@
 #define START_TIMEOUT_MS                                                                           \
     20000 /* C_Initialize of a SoftHSM with 100,000 objects; a network HSM's slow login */
 #define SIGN_TIMEOUT_MS 4000 /* three tries stay within BUS_TIMEOUT_MS */
+#define END_GRACE_MS                                                                               \
+    1000 /* a worker logs out and ends within milliseconds when its socket closes */
+#define HOPELESS_STARTS 2 /* failed ones in a row: the first may have been an accident */
 #define TRIES_MAX       3
 #define REQUESTS_MAX    1024 /* 16 a slot at 64 slots: above it something is wrong */
 #define BACKOFF_MIN_MS  250
@@ -126,8 +129,8 @@ static void give_back(struct worker *k, const struct err *why)
     w->waiting++;
 }
 
-/* Whatever went wrong: the process ends, its request moves on. What follows happens when it is
- * reaped. */
+/* Whatever went wrong: the request moves on, and the process ends by itself when it sees its socket
+ * closed, so that it can log out of the HSM. What follows happens when it is reaped. */
 static void fail(struct worker *k, const struct err *why)
 {
     struct workers *w = k->pool;
@@ -141,10 +144,8 @@ static void fail(struct worker *k, const struct err *why)
     k->failures++;
     w->failed_starts += k->state == WORKER_STARTING || k->state == WORKER_TESTING;
     k->state = WORKER_DYING;
-    sd_event_source_set_enabled(k->timer, SD_EVENT_OFF);
     close_socket(k);
-    if (k->pid)
-        kill(k->pid, SIGKILL);
+    set_timer(k, END_GRACE_MS);
     give_back(k, why);
     pump(w);
 }
@@ -272,7 +273,6 @@ static int on_exit_child(sd_event_source *s, const siginfo_t *info, void *ctx)
                     info->si_code == CLD_EXITED ? "the token worker ended with status %d"
                                                 : "the token worker was killed by signal %d",
                     info->si_status);
-        k->pid = 0; /* reaped: fail() must not signal whoever gets the number next */
         fail(k, &e);
     }
     k->pid = 0;
@@ -383,9 +383,16 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *ctx)
     (void)s, (void)usec;
     if (k->state == WORKER_DOWN) {
         pump(k->pool);
-    } else if (k->state != WORKER_DYING) {
+    } else if (k->state == WORKER_DYING) {
+        /* in vendor code that not even a kill ends at once: nobody may wait for it */
+        kill(k->pid, SIGKILL);
+        k->pool->failed_starts = HOPELESS_STARTS;
+        set_timer(k, END_GRACE_MS);
+        pump(k->pool);
+    } else {
         err_set(&e, ERR_TOKEN, "the token did not answer within %d ms",
                 k->state == WORKER_BUSY ? SIGN_TIMEOUT_MS : START_TIMEOUT_MS);
+        kill(k->pid, SIGKILL); /* it would not see its socket closed */
         fail(k, &e);
     }
     return 0;
@@ -406,7 +413,7 @@ static int is_due(const struct worker *k)
  * start that failed. */
 static int hopeful(const struct workers *w)
 {
-    int r = !w->pin_refused && w->failed_starts < 2;
+    int r = !w->pin_refused && w->failed_starts < HOPELESS_STARTS;
 
     for (size_t i = 0; i < w->count && !r; i++)
         r = w->all[i].state == WORKER_READY || w->all[i].state == WORKER_BUSY;

@@ -17,7 +17,7 @@ enum worker_state {
     WORKER_TESTING,  /* signs its first bytes: proves module, PIN, key and CA certificate together */
     WORKER_READY,
     WORKER_BUSY,
-    WORKER_DYING,    /* killed, not yet reaped */
+    WORKER_DYING,    /* given up, not yet reaped */
     WORKER_STATE_COUNT
 };
 const char *worker_state_name(enum worker_state s); /* "down" ... */

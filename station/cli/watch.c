@@ -114,6 +114,17 @@ static void estimate(const struct watch *w, struct watch_view *v)
 
 /* ---- showing */
 
+static bool in_state(const struct watch *w, enum job_state state)
+{
+    return strcmp(json_text(w->job, "state"), job_state_name(state)) == 0;
+}
+
+static bool is_over(const struct watch *w)
+{
+    return in_state(w, JOB_COMPLETED) || in_state(w, JOB_TERMINATED) || in_state(w, JOB_REJECTED) ||
+           in_state(w, JOB_FAILED);
+}
+
 static const char *job_notice(const struct watch *w)
 {
     const char *state = json_text(w->job, "state");
@@ -160,7 +171,10 @@ static void draw(struct watch *w, const struct watch_view *v)
 
 static void show(struct watch *w)
 {
-    struct watch_view v = {.job = w->job, .slots = w->slots, .notice = job_notice(w)};
+    struct watch_view v = {.job = w->job,
+            .slots = w->slots,
+            .notice = job_notice(w),
+            .over = !*w->notice && is_over(w)};
     int64_t now = time_monotonic_ms();
     if (w->cli->json || !w->job)
         return;
@@ -179,17 +193,6 @@ static void show(struct watch *w)
 }
 
 /* ---- the end */
-
-static bool in_state(const struct watch *w, enum job_state state)
-{
-    return strcmp(json_text(w->job, "state"), job_state_name(state)) == 0;
-}
-
-static bool is_over(const struct watch *w)
-{
-    return in_state(w, JOB_COMPLETED) || in_state(w, JOB_TERMINATED) || in_state(w, JOB_REJECTED) ||
-           in_state(w, JOB_FAILED);
-}
 
 static int summarise(struct watch *w, struct err *e)
 {

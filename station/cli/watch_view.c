@@ -73,12 +73,14 @@ static void draw_title(const struct screen *s, const json_t *job)
     screen_printf(s, "\n");
 }
 
+/* The numbers keep their width, so that the bar keeps its own. */
 static void draw_bar(const struct screen *s, const json_t *job)
 {
     char done[NUMBER_TEXT_MAX], rows[NUMBER_TEXT_MAX], text[2 * NUMBER_TEXT_MAX + 16];
-    int len = snprintf(text, sizeof text, "  %s / %s  %3u %%",
-            number_format(json_number(job, "registered"), done),
-            number_format(json_number(job, "rows"), rows), percent(job));
+    number_format(json_number(job, "rows"), rows);
+    number_format(json_number(job, "registered"), done);
+    int len = snprintf(
+            text, sizeof text, "  %*s / %s  %3u %%", (int)strlen(rows), done, rows, percent(job));
     unsigned bar = s->width > (unsigned)len + 4 ? s->width - (unsigned)len : 4;
     screen_bar(
             s, (uint64_t)json_number(job, "registered"), (uint64_t)json_number(job, "rows"), bar);
@@ -86,6 +88,19 @@ static void draw_bar(const struct screen *s, const json_t *job)
     screen_printf(s, "%s", text);
     screen_style(s, STYLE_PLAIN);
     screen_printf(s, "\n");
+}
+
+/* No more exact than it is known. */
+static const char *left_format(int64_t ms, char out[NUMBER_TEXT_MAX])
+{
+    int64_t s = ms / 1000;
+    if (s < 90)
+        snprintf(out, NUMBER_TEXT_MAX, "%" PRId64 " s", s);
+    else if (s < 5400)
+        snprintf(out, NUMBER_TEXT_MAX, "%" PRId64 " min", (s + 30) / 60);
+    else
+        snprintf(out, NUMBER_TEXT_MAX, "%" PRId64 " h %02" PRId64 " min", s / 3600, s / 60 % 60);
+    return out;
 }
 
 static void draw_counts(const struct screen *s, const struct watch_view *v)
@@ -104,7 +119,7 @@ static void draw_counts(const struct screen *s, const struct watch_view *v)
         used += screen_put(s, text, s->width - used);
     }
     if (v->left_ms >= 0) {
-        snprintf(text, sizeof text, "   about %s left", duration_format(v->left_ms, n));
+        snprintf(text, sizeof text, "   about %s left", left_format(v->left_ms, n));
         screen_put(s, text, s->width - used);
     }
     screen_printf(s, "\n\n");
@@ -140,20 +155,24 @@ static void draw_word(const struct screen *s, const char *word, unsigned width)
     screen_style(s, STYLE_PLAIN);
 }
 
-static void draw_slot(const struct screen *s, const json_t *slot, struct widths w)
+static unsigned long_width(struct widths w)
 {
-    size_t word = word_of(slot);
-    unsigned used = w.name + 2 + STATE_WIDTH + 2 + w.device + 2;
+    return w.name + 2 + STATE_WIDTH + 2 + w.device;
+}
+
+/* Exactly `columns` wide, at least long_width(). */
+static void draw_long(const struct screen *s, const json_t *slot, struct widths w, unsigned columns)
+{
+    const char *word = words[word_of(slot)].word;
     screen_cell(s, json_text(slot, "name"), w.name);
     screen_space(s, 2);
-    draw_word(s, words[word].word, STATE_WIDTH);
+    draw_word(s, word, STATE_WIDTH);
     screen_space(s, 2);
     screen_cell(s, json_text(slot, "device_name"), w.device);
-    if (s->width > used) {
+    if (columns > long_width(w) + 2) {
         screen_space(s, 2);
-        screen_put(s, json_text(slot, "text"), s->width - used);
+        screen_cell(s, json_text(slot, "text"), columns - long_width(w) - 2);
     }
-    screen_printf(s, "\n");
 }
 
 /* Names of one order differ at their ends. */
@@ -172,75 +191,85 @@ static void draw_tail(const struct screen *s, const char *text, unsigned columns
 }
 
 static void draw_compact(
-        const struct screen *s, const json_t *slot, unsigned name, unsigned columns)
+        const struct screen *s, const json_t *slot, struct widths w, unsigned columns)
 {
-    screen_cell(s, json_text(slot, "name"), name);
+    screen_cell(s, json_text(slot, "name"), w.name);
     screen_space(s, 1);
     draw_word(s, words[word_of(slot)].short_word, STATE_SHORT);
     screen_space(s, 1);
-    draw_tail(s, json_text(slot, "device_name"), columns - name - STATE_SHORT - 2);
+    draw_tail(s, json_text(slot, "device_name"), columns - w.name - STATE_SHORT - 2);
 }
 
+/* Why slots do not work: failures first, then those that wait. */
 static void draw_reasons(const struct screen *s, const json_t *slots)
 {
+    static const char *const wanted[] = {"FAIL", "waiting"};
     unsigned left = REASONS;
     size_t i;
     json_t *slot;
-    json_array_foreach(slots, i, slot)
-    {
-        const char *word = words[word_of(slot)].word;
-        if (left == 0 || (strcmp(word, "FAIL") != 0 && strcmp(word, "waiting") != 0))
-            continue;
-        unsigned used = screen_put(s, json_text(slot, "name"), SLOT_NAME_MAX);
-        screen_space(s, 1);
-        draw_word(s, word, STATE_WIDTH);
-        screen_space(s, 1);
-        screen_put(s, json_text(slot, "text"), s->width - used - STATE_WIDTH - 2);
-        screen_printf(s, "\n");
-        left--;
-    }
+    for (size_t pass = 0; pass < 2; pass++)
+        json_array_foreach(slots, i, slot)
+        {
+            if (left == 0 || strcmp(words[word_of(slot)].word, wanted[pass]) != 0)
+                continue;
+            unsigned used = screen_put(s, json_text(slot, "name"), SLOT_NAME_MAX);
+            screen_space(s, 1);
+            draw_word(s, words[word_of(slot)].short_word, STATE_SHORT);
+            screen_space(s, 1);
+            screen_put(s, json_text(slot, "text"), s->width - used - STATE_SHORT - 2);
+            screen_printf(s, "\n");
+            left--;
+        }
     while (left-- > 0)
         screen_printf(s, "\n");
 }
 
-/* Down the columns, as the slots stand on the bench. Returns how many did not fit. */
+/* Down the columns, as the slots stand on the bench; with what they are doing where there is room.
+ * Returns how many did not fit. */
 static size_t draw_grid(const struct screen *s, const json_t *slots, unsigned rows)
 {
     size_t count = json_array_size(slots);
+    struct widths w = measure(s, slots);
     unsigned most = (s->width + COLUMN_GAP) / (COLUMN_MIN + COLUMN_GAP);
     unsigned columns = (unsigned)((count + rows - 1) / rows);
     columns = columns > most ? most : columns;
     unsigned width = (s->width + COLUMN_GAP) / columns - COLUMN_GAP;
-    struct widths w = measure(s, slots);
-    for (unsigned r = 0; r < rows; r++) {
-        for (unsigned c = 0; c < columns; c++) {
-            size_t i = (size_t)c * rows + r;
-            if (i >= count)
-                break;
+    unsigned deep = (unsigned)((count + columns - 1) / columns);
+    deep = deep > rows ? rows : deep;
+    for (unsigned r = 0; r < deep; r++) {
+        for (unsigned c = 0; c < columns && (size_t)c * deep + r < count; c++) {
+            const json_t *slot = json_array_get(slots, (size_t)c * deep + r);
             screen_space(s, c ? COLUMN_GAP : 0);
-            draw_compact(s, json_array_get(slots, i), w.name, width);
+            if (width >= long_width(w))
+                draw_long(s, slot, w, width);
+            else
+                draw_compact(s, slot, w, width);
         }
         screen_printf(s, "\n");
     }
-    size_t shown = (size_t)columns * rows;
+    size_t shown = (size_t)columns * deep;
     return count > shown ? count - shown : 0;
 }
 
+/* One column while it fits, whatever its width; else several, and below them the reasons that have
+ * no room there. */
 static size_t draw_slots(const struct screen *s, const json_t *slots, unsigned rows)
 {
-    size_t i;
+    bool grid = json_array_size(slots) > rows;
+    unsigned below = grid && rows > REASONS + 1 ? REASONS : 0;
+    size_t i, hidden = 0;
     json_t *slot;
-    if (json_array_size(slots) > rows) {
-        unsigned below = rows > REASONS + 1 ? REASONS : 0;
-        size_t hidden = draw_grid(s, slots, rows - below);
-        if (below > 0)
-            draw_reasons(s, slots);
+    if (grid)
+        hidden = draw_grid(s, slots, rows - below);
+    if (below > 0)
+        draw_reasons(s, slots);
+    if (grid)
         return hidden;
-    }
     struct widths w = measure(s, slots);
     json_array_foreach(slots, i, slot)
     {
-        draw_slot(s, slot, w);
+        draw_long(s, slot, w, s->width);
+        screen_printf(s, "\n");
     }
     return 0;
 }
@@ -248,6 +277,8 @@ static size_t draw_slots(const struct screen *s, const json_t *slots, unsigned r
 static void draw_notice(const struct screen *s, const struct watch_view *v, size_t hidden)
 {
     char text[96];
+    if (v->over)
+        return;
     if (v->notice) {
         screen_style(s, STYLE_WARN);
         screen_put(s, v->notice, s->width);
@@ -272,6 +303,8 @@ void watch_view_draw(const struct screen *s, const struct watch_view *v)
     draw_counts(s, v);
     if (height > AROUND)
         hidden = draw_slots(s, v->slots, height - AROUND);
+    if (!v->over && json_array_size(v->slots) + AROUND < height)
+        screen_printf(s, "\n");
     draw_notice(s, v, hidden);
 }
 
@@ -297,7 +330,7 @@ void watch_view_line(const struct screen *s, const struct watch_view *v)
     if (v->per_hour >= 0)
         screen_printf(s, ", %s an hour", number_format((int64_t)v->per_hour, n[0]));
     if (v->left_ms >= 0)
-        screen_printf(s, ", about %s left", duration_format(v->left_ms, n[0]));
+        screen_printf(s, ", about %s left", left_format(v->left_ms, n[0]));
     if (v->notice) {
         screen_printf(s, "; ");
         screen_put(s, v->notice, 0);

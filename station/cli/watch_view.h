@@ -9,6 +9,7 @@ struct watch_view {
     const json_t *job, *slots; /* of JobShow and SlotList; kept while the appliance is away */
     double per_hour;           /* < 0: not known yet */
     int64_t left_ms;           /* < 0: not known */
+    bool over;                 /* the last picture: nothing to be waited for */
     const char *notice;        /* NULL: none; else what is wrong */
 };
 /* At most s->height - 1 lines, none wider than s->width. */

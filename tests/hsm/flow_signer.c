@@ -739,6 +739,54 @@ static void hanging_module(void **state)
     EVP_PKEY_free(key);
 }
 
+/* ---- the disk */
+
+static int in_shell(const char *command)
+{
+    char whole[1024];
+
+    snprintf(whole, sizeof whole, "cd %s/lib && %s", st.root, command);
+    return station_run((const char *[]){"sh", "-c", whole, NULL});
+}
+
+static void full_disk(void **state)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct err e = {0};
+
+    (void)state;
+    if (in_shell("mv signer aside && mkdir signer && mount -t tmpfs -o size=256k tmpfs signer") !=
+            0)
+        skip(); /* only root may mount */
+    assert_int_equal(in_shell("cp -a aside/. signer/"), 0);
+    station_start(&st);
+    wait_ready(2);
+    in_shell("cat /dev/zero >signer/filler 2>/dev/null");
+    /* the first one may still fit into the ledger's last page */
+    int r = 0;
+    for (size_t i = 0; i < 8 && r == 0; i++) {
+        EVP_PKEY_free(key);
+        key = help_key("P-256");
+        r = issue_once(i, key, &e);
+    }
+    refused(r, DISK_FULL);
+    refused(issue_once(9, key, &e), DISK_FULL);
+    assert_int_equal(in_shell("rm signer/filler"), 0);
+    ok(issue_once(9, key, &e)); /* and the line goes on by itself */
+    station_stop(&st, SIGTERM);
+    station_start(&st);
+    ok(issue_once(9, key, &e));
+    station_stop(&st, SIGTERM);
+    assert_int_equal(in_shell("umount signer"), 0);
+    EVP_PKEY_free(key);
+}
+
+static int teardown_disk(void **state)
+{
+    in_shell("umount -l signer 2>/dev/null");
+    return teardown(state);
+}
+
 /* ---- the ceremony */
 
 static void ceremony_is_held_once(void **state)
@@ -816,6 +864,7 @@ int main(int argc, char **argv)
             FLOW_TEST(loose_key_is_refused),
             FLOW_TEST(faulty_module),
             FLOW_TEST(hanging_module),
+            cmocka_unit_test_setup_teardown(full_disk, setup, teardown_disk),
             FLOW_TEST(ceremony_is_held_once),
             FLOW_TEST(ceremony_refuses_weak_passphrases),
     };

@@ -68,7 +68,7 @@ static void log_args(sd_bus_message *m, FILE *log, char *page, size_t cap)
 
 static int answer(sd_bus_message *m, const char *method, const char *page)
 {
-    char name[128];
+    char name[256];
     struct err e = {0};
     snprintf(name, sizeof name, "answers/%s.error", method);
     char *text = slurp(name);

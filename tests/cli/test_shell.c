@@ -114,17 +114,16 @@ static char *man_text(void)
 }
 
 /* The part of the page about one verb: from its .It line to the next verb's. */
-static void verb_section(char *man, const struct verb *v, char *out, size_t cap)
+static void verb_section(const char *man, const struct verb *v, char *out, size_t cap)
 {
     char head[64];
     snprintf(head, sizeof head, "\n.It Ic %s", v->name);
-    char *at = man;
-    do
-        at = strstr(at + 1, head);
-    while (at && at[strlen(head)] != '\n' && at[strlen(head)] != ' ');
+    const char *at = strstr(man, head);
+    while (at && at[strlen(head)] != '\n' && at[strlen(head)] != ' ')
+        at = strstr(at + strlen(head), head);
     if (!at)
         fail_msg("keyline.1 has no entry for \"%s\"", v->name);
-    char *end = strstr(at + 1, "\n.It Ic ");
+    const char *end = strstr(at + strlen(head), "\n.It Ic ");
     snprintf(out, cap, "%.*s", (int)(end ? end - at : (long)strlen(at)), at);
 }
 

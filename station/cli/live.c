@@ -76,16 +76,15 @@ static void on_resize(int sig)
 }
 
 static const struct {
-    int sig;
     void (*handler)(int);
-    int flags;
+    int sig, flags;
 } handlers[] = {
-        {SIGINT, on_end, SA_RESETHAND},
-        {SIGTERM, on_end, SA_RESETHAND},
-        {SIGHUP, on_end, SA_RESETHAND},
-        {SIGQUIT, on_end, SA_RESETHAND},
-        {SIGTSTP, on_stop, SA_RESTART},
-        {SIGWINCH, on_resize, SA_RESTART},
+        {on_end, SIGINT, SA_RESETHAND},
+        {on_end, SIGTERM, SA_RESETHAND},
+        {on_end, SIGHUP, SA_RESETHAND},
+        {on_end, SIGQUIT, SA_RESETHAND},
+        {on_stop, SIGTSTP, SA_RESTART},
+        {on_resize, SIGWINCH, SA_RESTART},
 };
 
 static void catch_signals(bool on)

@@ -23,8 +23,10 @@ static bool locale_is_utf8(void)
 {
     static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
     bool set = false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        set |= getenv(names[i]) && *getenv(names[i]);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        set |= value && *value;
+    }
     if (!set)
         return true;
     setlocale(LC_CTYPE, "");

@@ -104,7 +104,8 @@ static void estimate(const struct watch *w, struct watch_view *v)
     int64_t left = json_number(w->job, "rows") - registered;
     int64_t took = w->sample_count ? time_monotonic_ms() - w->samples[0].at_ms : 0;
     int64_t done = w->sample_count ? registered - w->samples[0].registered : 0;
-    v->per_hour = v->left_ms = -1;
+    v->per_hour = -1;
+    v->left_ms = -1;
     if (took < 2000 || done <= 0)
         return;
     v->per_hour = (double)done * 3600e3 / (double)took;

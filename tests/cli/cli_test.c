@@ -25,7 +25,7 @@ static struct outcome last;
 int test_root_make(void **state)
 {
     (void)state;
-    strcpy(test_root, "/tmp/keyline-cli.XXXXXX");
+    snprintf(test_root, sizeof test_root, "/tmp/keyline-cli.XXXXXX");
     if (!mkdtemp(test_root))
         return -1;
     setenv("KEYLINE_ROOT", test_root, 1);
@@ -321,7 +321,7 @@ static char *cell(struct terminal *t, unsigned x, unsigned y)
 static void clear(struct terminal *t, unsigned x, unsigned y, unsigned to_x, unsigned to_y)
 {
     while (y < to_y || (y == to_y && x < to_x)) {
-        strcpy(cell(t, x, y), " ");
+        memcpy(cell(t, x, y), " ", 2);
         if (++x == t->columns) {
             x = 0;
             y++;

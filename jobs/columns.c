@@ -16,15 +16,15 @@ static const struct column columns[] = {
         {"device_description", COLUMN_TEXT, 512, "free text"},
         {"device_group", COLUMN_NAME, NAME_BYTES_MAX,
                 "its group; default: the one named at import"},
-        {"hwid", COLUMN_TEXT, HWID_BYTES_MAX,
+        {"hwid", COLUMN_SERIAL, 64 /* ub-serial-number */,
                 "what the device calls itself: serial number, MAC ..."},
         {"unique_identifier", COLUMN_TEXT, 128, "the certificate batch template's identifier"},
-        {"subject.common_name", COLUMN_TEXT, 64, "certificate subject CN"},
-        {"subject.organization_name", COLUMN_TEXT, 64, "certificate subject O"},
-        {"subject.organization_unit", COLUMN_TEXT, 64, "certificate subject OU"},
+        {"subject.common_name", COLUMN_SUBJECT, 64, "certificate subject CN"},
+        {"subject.organization_name", COLUMN_SUBJECT, 64, "certificate subject O"},
+        {"subject.organization_unit", COLUMN_SUBJECT, 64, "certificate subject OU"},
         {"subject.country", COLUMN_COUNTRY, 2, "certificate subject C"},
-        {"subject.state", COLUMN_TEXT, 128, "certificate subject ST"},
-        {"subject.locality", COLUMN_TEXT, 128, "certificate subject L"},
+        {"subject.state", COLUMN_SUBJECT, 128, "certificate subject ST"},
+        {"subject.locality", COLUMN_SUBJECT, 128, "certificate subject L"},
         {"csr", COLUMN_REFUSED, MANIFEST_VALUE_MAX,
                 "must be empty: devices make their request on the line"},
 };
@@ -82,14 +82,27 @@ const char *column_nearest(const char *name, size_t len)
     return best;
 }
 
-static bool has_control(const char *value, size_t len)
+static bool has_control(const struct column *column, const char *value, size_t len)
 {
+    bool breaks = column->kind == COLUMN_TEXT; /* tabs and line breaks are fine */
+
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)value[i];
-        if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f)
+        if ((c < 0x20 && !(breaks && (c == '\t' || c == '\n' || c == '\r'))) || c == 0x7f)
             return true;
     }
     return false;
+}
+
+static bool is_printable_string(const char *value, size_t len)
+{
+    static const char allowed[] =
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 '()+,-./:=?";
+
+    for (size_t i = 0; i < len; i++)
+        if (!memchr(allowed, value[i], sizeof allowed - 1))
+            return false;
+    return true;
 }
 
 const char *column_check(const struct column *c, const char *value, size_t len)
@@ -100,7 +113,7 @@ const char *column_check(const struct column *c, const char *value, size_t len)
         return "is not UTF-8: save the file with the encoding UTF-8";
     if (len == 0)
         return NULL;
-    if (has_control(value, len))
+    if (has_control(c, value, len))
         return "contains a control character: remove it";
     if (len > c->max)
         return "is too long";
@@ -115,6 +128,11 @@ const char *column_check(const struct column *c, const char *value, size_t len)
                        : "is not a country: write two capital letters, e.g. DE";
     case COLUMN_REFUSED:
         return "must be empty: devices make their own request on the line";
+    case COLUMN_SERIAL:
+        return is_printable_string(value, len)
+                       ? NULL
+                       : "cannot stand in a certificate: use A-Z a-z 0-9 space '()+,-./:=?";
+    case COLUMN_SUBJECT:
     case COLUMN_TEXT:
         break;
     }

@@ -2,7 +2,8 @@
  * Every answer is one JSON text whose members docs/json.md lists; a refusal is a named bus error.
  *   GroupAdd(s name, s description) -> s        GroupList() -> s
  *   JobImport(h manifest, a{ss} options) -> s   options: name, group (for rows without device_group), profile, binding,
- *        station (names separated by commas; default "*"). A manifest with errors gives {"imported":false,"errors":[..]}.
+ *        station (names separated by commas; default "*"),
+ *        add_groups ("yes": missing groups are made). A manifest with errors gives {"imported":false,"errors":[..]}.
  *   JobRequest(s job) -> s                      what the approver signs (hsm/ticket.h, request)
  *   JobApprove(s job, s ticket) -> s            the signer checks the ticket first
  *   JobReject(s job, s reason) -> s             JobTerminate(s job, s reason) -> s

@@ -49,15 +49,11 @@ struct reader {
 };
 
 /* Values are shown in messages, so they are cut and made printable. */
-static void report(struct reader *r, uint64_t line, const char *column, const char *fmt, ...)
-        __attribute__((format(printf, 4, 5)));
-
-static void report(struct reader *r, uint64_t line, const char *column, const char *fmt, ...)
+static void complain_va(
+        struct manifest *m, uint64_t line, const char *column, const char *fmt, va_list ap)
 {
-    struct manifest *m = r->out;
     struct manifest_error *error;
     char text[512];
-    va_list ap;
 
     m->errors_total++;
     if (m->error_count == MANIFEST_ERRORS_MAX)
@@ -66,9 +62,7 @@ static void report(struct reader *r, uint64_t line, const char *column, const ch
         m->errors = calloc(MANIFEST_ERRORS_MAX, sizeof *m->errors);
     if (!m->errors)
         return;
-    va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
     text_make_printable(text);
     error = &m->errors[m->error_count];
     error->row = line;
@@ -82,6 +76,40 @@ static void report(struct reader *r, uint64_t line, const char *column, const ch
     }
     text_make_printable(error->column);
     m->error_count++;
+}
+
+void manifest_complain(struct manifest *m, uint64_t line, const char *column, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    complain_va(m, line, column, fmt, ap);
+    va_end(ap);
+}
+
+static void report(struct reader *r, uint64_t line, const char *column, const char *fmt, ...)
+        __attribute__((format(printf, 4, 5)));
+
+static void report(struct reader *r, uint64_t line, const char *column, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    complain_va(r->out, line, column, fmt, ap);
+    va_end(ap);
+}
+
+static int by_line(const void *a, const void *b)
+{
+    const struct manifest_error *x = a, *y = b;
+
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
+void manifest_sort_errors(struct manifest *m)
+{
+    if (m->error_count > 1)
+        qsort(m->errors, m->error_count, sizeof *m->errors, by_line);
 }
 
 static const char *cell_text(const struct reader *r, size_t i)
@@ -191,13 +219,14 @@ static void check_identity(struct reader *r, const struct row *row)
     }
 }
 
-/* Room for one more row: offsets holds rows + 1, leaves rows. */
+/* Room for one more row: offsets holds rows + 1, lines and leaves rows. */
 static int reserve_row(struct reader *r)
 {
     struct manifest *m = r->out;
     size_t capacity = r->offsets_capacity ? 2 * r->offsets_capacity : 4096;
     size_t *offsets;
     struct merkle_hash *leaves;
+    uint32_t *lines;
 
     if (m->rows + 1 < r->offsets_capacity)
         return 0;
@@ -207,7 +236,10 @@ static int reserve_row(struct reader *r)
     leaves = reallocarray(m->leaves, capacity, sizeof *leaves);
     if (leaves)
         m->leaves = leaves;
-    if (!offsets || !leaves)
+    lines = reallocarray(m->lines, capacity, sizeof *lines);
+    if (lines)
+        m->lines = lines;
+    if (!offsets || !leaves || !lines)
         return err_set(r->e, ERR_NOMEM, "no memory for %llu rows", (unsigned long long)m->rows);
     r->offsets_capacity = capacity;
     return 0;
@@ -234,6 +266,7 @@ static int store_row(struct reader *r, struct row *row)
         return 0;
     }
     m->offsets[m->rows] = at;
+    m->lines[m->rows] = (uint32_t)r->line; /* at most MANIFEST_BYTES_MAX */
     merkle_leaf(m->encoded.data + at, m->encoded.len - at, &m->leaves[m->rows]);
     m->rows++;
     m->offsets[m->rows] = m->encoded.len;
@@ -460,6 +493,7 @@ void manifest_done(struct manifest *m)
     }
     free(m->errors);
     free(m->offsets);
+    free(m->lines);
     free(m->leaves);
     buf_done(&m->encoded);
     *m = (struct manifest){0};

@@ -17,6 +17,7 @@ struct manifest {
     uint64_t rows;
     struct buf encoded;             /* canonical rows, one behind the other */
     size_t *offsets;                /* rows + 1 offsets into encoded */
+    uint32_t *lines;                /* rows: the line that each begins in */
     struct merkle_hash *leaves;     /* rows */
     struct merkle_hash root;
     struct manifest_error *errors;  /* the first MANIFEST_ERRORS_MAX */
@@ -29,4 +30,8 @@ struct manifest_options {
 };
 /* 0: read and without a fault. -1 with ret->errors filled: ERR_MANIFEST; other ids: the file could not be read. */
 int manifest_read(int fd, const struct manifest_options *o, struct manifest *ret, struct err *e);
+/* Adds an error that only the caller could find; manifest_sort_errors() puts it where it belongs. */
+void manifest_complain(struct manifest *m, uint64_t line, const char *column, const char *fmt, ...)
+        __attribute__((format(printf, 4, 5)));
+void manifest_sort_errors(struct manifest *m);
 void manifest_done(struct manifest *m);

@@ -1,0 +1,21 @@
+/* Devices as people look at them. */
+#pragma once
+#include <stdint.h>
+#include <jansson.h>
+#include "base/err.h"
+
+struct registry;
+
+#define DEVICE_PAGE_MAX 1000 /* rows of one answer: about 300 KB of JSON */
+
+struct device_filter {
+    int64_t job;       /* 0: any */
+    const char *group; /* NULL or "": any */
+    const char *state; /* NULL or "": every device that is not deleted */
+    const char *name;  /* NULL or "": any; else a prefix */
+};
+/* {"devices":[DEVICE],"next":cursor or null}. cursor: "" to begin. limit 0: the largest page. */
+int device_list(struct registry *r, const struct device_filter *f, const char *cursor, unsigned limit, json_t **ret,
+        struct err *e);
+/* text: device ID, "group/name", name unique in the registry, or hwid. */
+int device_show(struct registry *r, const char *text, json_t **ret, struct err *e);

@@ -1,0 +1,18 @@
+/* The three doors of jobd; what they speak stands in jobs/{jobs,slot,outbox}_client.h. */
+#pragma once
+#include <jansson.h>
+#include "base/err.h"
+#include "jobs/jobd/jobd.h"
+
+int admin_door_open(struct jobd *j, struct err *e);
+
+int slot_door_open(struct jobd *j, struct slot_door **ret, struct err *e);
+void slot_door_close(struct slot_door **d);
+/* {"slots":[SLOT]} */
+int slot_door_list(const struct slot_door *d, json_t **ret, struct err *e);
+unsigned slot_door_count(const struct slot_door *d);
+
+int outbox_door_open(struct jobd *j, struct outbox_door **ret, struct err *e);
+void outbox_door_close(struct outbox_door **d);
+/* What `sync status` answers. */
+int outbox_door_status(const struct outbox_door *d, json_t **ret, struct err *e);

@@ -1,0 +1,24 @@
+/* A manifest as it comes in through people's door: a file's descriptor, or one row. */
+#pragma once
+#include <systemd/sd-bus.h>
+#include "base/err.h"
+#include "base/limits.h"
+#include "jobs/job.h"
+#include "jobs/manifest.h"
+
+struct intake {
+    int fd;                        /* ours */
+    struct job_options options;    /* borrowed from the message, or from name */
+    char name[NAME_BYTES_MAX + 1];
+    const char *group;
+    struct manifest manifest;
+};
+#define INTAKE_INIT {.fd = -1, .options = {.name = "", .profile = "", .binding = "", .stations = ""}, .group = ""}
+
+/* "ha{ss}". The descriptor must be a regular file: jobd waits for nobody's pipe. */
+int intake_from_file(sd_bus_message *m, struct intake *in, struct err *e);
+/* "a{ss}": column and value. */
+int intake_from_row(sd_bus_message *m, struct intake *in, struct err *e);
+/* manifest_read() with the intake's group. */
+int intake_read(struct intake *in, struct err *e);
+void intake_done(struct intake *in);

@@ -11,7 +11,6 @@
 
 #include "base/limits.h"
 #include "jobs/jobs_client.h"
-#include "jobs/manifest.h"
 #include "station/cli/job.h"
 #include "station/cli/plain.h"
 #include "station/cli/verbs.h"
@@ -116,9 +115,6 @@ static int manifest_open(const char *path, struct err *e)
 {
     struct stat st;
     if (strcmp(path, "-") == 0) {
-        if (isatty(0))
-            return cli_usage(
-                    e, "\"-\" reads the manifest from a pipe or a file, not from the terminal");
         return copy_to_memory(0, e);
     }
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -198,71 +194,44 @@ int job_import_answer(struct cli *c, const char *file, struct buf *answer, struc
     return r;
 }
 
-static int add_group(struct cli *c, const char *name, struct err *e)
-{
-    struct buf answer = BUF_INIT;
-    struct err why = {0};
-    int r = jobs_call(c->bus, "GroupAdd", (const char *[]){name, ""}, 2, &answer, &why);
-    buf_done(&answer);
-    if (r && why.id != ERR_EXISTS) {
-        *e = why;
-        return -1;
-    }
-    return 0;
-}
+#define IMPORT_OPTIONS 4
 
-/* Reads the manifest as jobd will; a faulty one is left to jobd, whose answer lists the faults.
- * Rows of one group usually stand together: only a change of group asks. */
-static int add_groups(struct cli *c, int fd, const char *fallback, struct err *e)
+static size_t import_options(const struct cli *c, struct jobs_option out[IMPORT_OPTIONS])
 {
-    struct manifest m = {0};
-    struct manifest_options o = {.default_group = fallback ? fallback : ""};
-    char group[NAME_BYTES_MAX + 1] = "", last[NAME_BYTES_MAX + 1] = "";
-    struct err why = {0};
-    int r = fallback ? add_group(c, fallback, e) : 0;
-    if (r == 0 && manifest_read(fd, &o, &m, &why) == 0)
-        for (uint64_t i = 0; r == 0 && i < m.rows; i++) {
-            struct row row = {0};
-            r = row_decode(m.encoded.data + m.offsets[i], m.offsets[i + 1] - m.offsets[i], &row, e);
-            if (r || (r = row_copy(&row, "device_group", group, sizeof group, e)) ||
-                    strcmp(group, last) == 0)
-                continue;
-            r = add_group(c, group, e);
-            memcpy(last, group, sizeof last);
-        }
-    manifest_done(&m);
-    if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
-        return err_set_errno(e, errno, "read the manifest again");
-    return r;
+    static const struct {
+        const char *option, *key;
+    } texts[] = {{"name", "name"}, {"group", "group"}, {"station", "station"}};
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (cli_has(c, texts[i].option))
+            out[n++] = (struct jobs_option){texts[i].key, cli_option(c, texts[i].option)};
+    if (cli_has(c, "add-groups"))
+        out[n++] = (struct jobs_option){"add_groups", "yes"};
+    return n;
 }
 
 int job_import(struct cli *c, struct err *e)
 {
-    const char *file = c->args[0];
-    const char *name = cli_option(c, "name"), *group = cli_option(c, "group"),
-               *station = cli_option(c, "station");
-    struct jobs_option options[4];
+    struct jobs_option options[IMPORT_OPTIONS + 1];
     struct buf answer = BUF_INIT;
-    char base[PATH_MAX];
-    size_t n = 0;
-    /* With a pipe there is no file that could give the name. */
-    snprintf(base, sizeof base, "%s", file);
-    const char *default_name = strcmp(file, "-") == 0 ? "stdin" : basename(base);
-    options[n++] = (struct jobs_option){"name", name ? name : default_name};
-    if (group)
-        options[n++] = (struct jobs_option){"group", group};
-    if (station)
-        options[n++] = (struct jobs_option){"station", station};
-    int fd = manifest_open(file, e);
-    if (fd < 0 || e->id != ERR_NONE)
-        return fd;
+    char file[PATH_MAX];
+    bool is_stdin = strcmp(c->args[0], "-") == 0;
+    if (is_stdin && isatty(0))
+        return cli_usage(e, "\"-\" is a pipe or a file on standard input, not the terminal");
+    if (is_stdin && !cli_has(c, "name"))
+        return cli_usage(e, "\"-\" has no name for the job: give --name");
+    int fd = manifest_open(c->args[0], e);
+    if (fd < 0)
+        return -1;
+    size_t n = import_options(c, options);
+    snprintf(file, sizeof file, "%s", c->args[0]);
+    if (!cli_has(c, "name"))
+        options[n++] = (struct jobs_option){"name", basename(file)};
     int r = cli_connect(c, e);
-    if (r == 0 && cli_has(c, "add-groups"))
-        r = add_groups(c, fd, group, e);
     if (r == 0)
         r = jobs_import(c->bus, fd, options, n, &answer, e);
     if (r == 0)
-        r = job_import_answer(c, file, &answer, e);
+        r = job_import_answer(c, c->args[0], &answer, e);
     close(fd);
     buf_done(&answer);
     return r;

@@ -14,13 +14,11 @@ struct view {
     bool said_ready;
 };
 
-/* One line when all is up; a line for each child that ended by itself. */
+/* One line when all is up. What happens to the children afterwards is in the supervisor's log. */
 static void on_change(void *ctx, const struct supervise_child *child, size_t ready, size_t total)
 {
     struct view *v = ctx;
-    if (child->state == SUPERVISE_BACKOFF)
-        screen_printf(
-                v->screen, "%s ended (%s), it is started again\n", child->name, child->detail);
+    (void)child;
     if (ready == total && !v->said_ready) {
         screen_printf(v->screen, "Keyline is up: %zu processes. Ctrl-C ends it in order.\n", total);
         v->said_ready = true;

@@ -132,8 +132,8 @@ static void import_errors_are_named_like_a_compilers(void **state)
             "{\"row\":4,\"column\":\"device_name\",\"reason\":\"\\\"a\\\" stands twice\"},"
             "{\"row\":0,\"column\":\"\",\"reason\":\"" HOSTILE "\"}]}");
     fake_calls();
-    const struct outcome *o = keyline(
-            "job", "import", test_path("m.csv"), "--group", "g", "--station", "s1,s2", NULL);
+    const struct outcome *o = keyline("job", "import", test_path("m.csv"), "--group", "g",
+            "--station", "s1,s2", "--add-groups", NULL);
     char expected[160];
     assert_int_equal(o->status, 1);
     snprintf(expected, sizeof expected, "%s:4: device_name: \"a\" stands twice\n",
@@ -141,7 +141,8 @@ static void import_errors_are_named_like_a_compilers(void **state)
     assert_says(o->err, expected);
     assert_says(o->err, "... and 1,000 more\nNothing was imported: 1,002 errors.");
     test_assert_tame(o->err, false);
-    assert_says(fake_calls(), "JobImport [device_name\na\n] name=m.csv group=g station=s1,s2\n");
+    assert_says(fake_calls(),
+            "JobImport [device_name\na\n] group=g station=s1,s2 add_groups=yes name=m.csv\n");
     o = keyline("job", "import", test_path("m.csv"), "--json", NULL);
     assert_int_equal(o->status, 1);
     assert_says(o->out, "{\"imported\":false");
@@ -163,27 +164,6 @@ static void imports_from_a_pipe(void **state)
     assert_says(keyline("job", "import", test_path("nosuch.csv"), NULL)->err, "there is no file");
     assert_says(keyline("job", "import", test_root, NULL)->err, "is not a file");
     assert_string_equal(fake_calls(), "");
-}
-
-static void makes_missing_groups(void **state)
-{
-    (void)state;
-    test_write("m.csv", "device_name,device_group\na,g1\nb,g1\nc,g2\nd,\n");
-    fake_answer("JobImport", "{\"imported\":true,\"job\":{\"name\":\"m\",\"rows\":4}}");
-    fake_refuse("GroupAdd", "Exists", "there is a group of this name");
-    fake_calls();
-    assert_int_equal(
-            keyline("job", "import", test_path("m.csv"), "--group", "g0", "--add-groups", NULL)
-                    ->status,
-            0);
-    assert_says(fake_calls(),
-            "GroupAdd g0 -\nGroupAdd g1 -\nGroupAdd g2 -\nGroupAdd g0 -\nJobImport [device_name");
-    fake_refuse("GroupAdd", "Denied", "no");
-    assert_int_equal(
-            keyline("job", "import", test_path("m.csv"), "--group", "g0", "--add-groups", NULL)
-                    ->status,
-            1);
-    assert_not_says(fake_calls(), "JobImport");
 }
 
 #define SUMMARY                                                                                    \
@@ -375,7 +355,6 @@ int main(void)
             cmocka_unit_test(pages_are_read_to_the_end),
             cmocka_unit_test(import_errors_are_named_like_a_compilers),
             cmocka_unit_test(imports_from_a_pipe),
-            cmocka_unit_test(makes_missing_groups),
             cmocka_unit_test(report_pages_and_summary),
             cmocka_unit_test(csv_is_whole_quoted_and_no_formula),
             cmocka_unit_test(shows_certificates),

@@ -126,12 +126,14 @@ void live_draw(struct screen *s, const char *text, size_t len)
     } else if (lines > 0)
         fprintf(f, "\033[%uA\r", lines);
     lines = 0;
+    /* Cleared first, then written: behind a full line the cursor stands on its last character, and
+     * clearing there would take that. */
     for (size_t i = 0; i < len; i++) {
-        if (text[i] == '\n') {
-            fputs("\033[K\r", f);
-            lines++;
-        }
+        if (i == 0 || text[i - 1] == '\n')
+            fputs("\033[K", f);
+        fputs(text[i] == '\n' ? "\r" : "", f);
         fputc(text[i], f);
+        lines += text[i] == '\n';
     }
     fputs("\033[J", f);
     fclose(f);

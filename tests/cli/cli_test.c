@@ -354,8 +354,8 @@ static size_t escape(struct terminal *t, const char *at)
     case 'H':
         t->x = t->y = 0;
         break;
-    case 'K':
-        clear(t, t->x, t->y, t->columns, t->y);
+    case 'K': /* behind the last column the cursor still stands on it: its character goes too */
+        clear(t, t->x < t->columns ? t->x : t->columns - 1, t->y, t->columns, t->y);
         break;
     case 'J':
         clear(t, n == 2 ? 0 : t->x, n == 2 ? 0 : t->y, t->columns, t->rows - 1);

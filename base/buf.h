@@ -16,7 +16,8 @@ struct buf {
 #define BUF_INIT_SECRET ((struct buf){.secret = true})
 
 int buf_append(struct buf *b, const void *bytes, size_t len, struct err *e);
-int buf_printf(struct buf *b, struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int buf_printf(struct buf *b, struct err *e, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
 /* Room for len more bytes; *ret_at points to them, b->len is NOT advanced. */
 int buf_reserve(struct buf *b, size_t len, uint8_t **ret_at, struct err *e);
 void buf_reset(struct buf *b); /* len = 0, wiped when secret, memory kept */

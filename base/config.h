@@ -25,12 +25,13 @@ int config_station(const struct config *c, char ret[NAME_BYTES_MAX + 1], struct 
 /* Appends the uid of the user that `key` of [access] names to uids, which has room for one more; made for bus_door. An
  * empty key appends none, and neither does a default naming a user that this machine does not have. ERR_CONFIG when
  * the file names such a user. */
-int config_user(const struct config *c, const char *key, uid_t *uids, size_t *uid_count, struct err *e);
+int config_user(
+        const struct config *c, const char *key, uid_t *uids, size_t *uid_count, struct err *e);
 
 struct config_slot {
-    const char *name;    /* "01" of [slot 01] */
-    const char *port;    /* path of the serial device; may be absent until something is plugged in */
-    const char *driver;  /* a name of the driver table */
+    const char *name;   /* "01" of [slot 01] */
+    const char *port;   /* path of the serial device; may be absent until something is plugged in */
+    const char *driver; /* a name of the driver table */
     unsigned baud;
 };
 size_t config_slots(const struct config *c, const struct config_slot **ret);

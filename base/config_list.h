@@ -1,3 +1,4 @@
+/* clang-format off */ /* a table: one row a line */
 /* Every key of keyline.conf: what the program accepts and what keyline.conf(5) says are both made from this table.
  * KEY(section, key, kind, default, min, max, meaning) and SLOT_KEY(key, kind, default, min, max, meaning), which stand
  * in the sections "slot NAME". Kind: STR or NUM. Whoever includes it defines the one or both of them. */

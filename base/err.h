@@ -27,17 +27,19 @@ enum err_id {
 
 struct err {
     enum err_id id;
-    long code;             /* the foreign code that caused it: errno, CK_RV, SQLite, CURLcode; or 0 */
+    long code; /* the foreign code that caused it: errno, CK_RV, SQLite, CURLcode; or 0 */
     char msg[ERR_MSG_MAX]; /* "context: context: cause", no newline, printable */
 };
 
 /* Sets *e (which may be NULL) unless it already holds an error: the first cause wins. Always -1. */
-int err_set(struct err *e, enum err_id id, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_set(struct err *e, enum err_id id, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
 /* The same, keeping a foreign code. */
 int err_set_code(struct err *e, enum err_id id, long code, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));
 /* From an errno: ENOSPC/EDQUOT become ERR_DISK_FULL, ENOMEM ERR_NOMEM, others ERR_IO; ": strerror" is appended. */
-int err_set_errno(struct err *e, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_set_errno(struct err *e, int errnum, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
 /* Prepends "context: ". Always -1, so that `return err_context(e, ...)` reads well. */
 int err_context(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void err_clear(struct err *e);

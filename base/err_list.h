@@ -1,3 +1,4 @@
+/* clang-format off */ /* a table: one row a line */
 /* Every error Keyline can report, once: identifier, name, class, what to do next.
  * The name goes over the bus as org.keyline.Error.<name>, into the registry's runs and events,
  * and onto the operator's screen; docs/errors.md is checked against this list by a test.

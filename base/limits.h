@@ -1,3 +1,4 @@
+/* clang-format off */ /* a table: one row a line */
 /* Every numeric limit of the product, with its reason. Nothing else may state one. */
 #pragma once
 

@@ -10,16 +10,19 @@
 struct err;
 
 struct log_field {
-    const char *key;   /* NULL ends the list */
-    const char *str;   /* used when not NULL */
+    const char *key; /* NULL ends the list */
+    const char *str; /* used when not NULL */
     int64_t num;
-    size_t len;        /* of str; SIZE_MAX: NUL-terminated, and NULL is shown as "-" */
+    size_t len; /* of str; SIZE_MAX: NUL-terminated, and NULL is shown as "-" */
 };
+/* clang-format off */
 #define LOG_STR(k, v)      {.key = (k), .str = (v), .len = SIZE_MAX}
 #define LOG_MEM(k, v, n)   {.key = (k), .str = (const char *)(v), .len = (n)}
 #define LOG_NUM(k, v)      {.key = (k), .num = (int64_t)(v)}
+/* clang-format on */
 /* log_info("issued", LOG_STR("device", name), LOG_NUM("ms", 3)): the event, then any number of fields. */
-#define LOG_AT(priority, event, ...) log_fields(priority, event, (const struct log_field[]){__VA_ARGS__})
+#define LOG_AT(priority, event, ...)                                                               \
+    log_fields(priority, event, (const struct log_field[]){__VA_ARGS__})
 #define log_error(...)   LOG_AT(LOG_ERR, __VA_ARGS__, {0})
 #define log_warning(...) LOG_AT(LOG_WARNING, __VA_ARGS__, {0})
 #define log_info(...)    LOG_AT(LOG_INFO, __VA_ARGS__, {0})

@@ -12,18 +12,18 @@ struct paths {
     char run[PATH_MAX];
 };
 enum path_id {
-    PATH_CONFIG,         /* etc/keyline.conf */
-    PATH_APPROVERS,      /* etc/approvers.pem: trust anchors for tickets, the signer's own */
-    PATH_CA_CHAIN,       /* etc/ca/chain.pem: issuing CA first, then up to the root */
-    PATH_TOKEN_PIN,      /* etc/token.pin (0600) unless [token] pin_file says otherwise */
-    PATH_SOFTHSM_CONF,   /* etc/softhsm2.conf: of the embedded token */
-    PATH_TOKENS,         /* state/signer/tokens/: the embedded token's directory */
-    PATH_LEDGER,         /* state/signer/ledger: issuance ledger */
-    PATH_REGISTRY,       /* state/jobs/registry.db */
-    PATH_SIGNER_SOCKET,  /* run/signer.sock: org.keyline.Signer1, for jobd */
-    PATH_JOBS_SOCKET,    /* run/jobs.sock: org.keyline.Jobs1, for people's tools */
-    PATH_SLOT_SOCKET,    /* run/slot.sock: org.keyline.Slot1, for slotd */
-    PATH_OUTBOX_SOCKET,  /* run/outbox.sock: org.keyline.Outbox1, for syncd */
+    PATH_CONFIG,        /* etc/keyline.conf */
+    PATH_APPROVERS,     /* etc/approvers.pem: trust anchors for tickets, the signer's own */
+    PATH_CA_CHAIN,      /* etc/ca/chain.pem: issuing CA first, then up to the root */
+    PATH_TOKEN_PIN,     /* etc/token.pin (0600) unless [token] pin_file says otherwise */
+    PATH_SOFTHSM_CONF,  /* etc/softhsm2.conf: of the embedded token */
+    PATH_TOKENS,        /* state/signer/tokens/: the embedded token's directory */
+    PATH_LEDGER,        /* state/signer/ledger: issuance ledger */
+    PATH_REGISTRY,      /* state/jobs/registry.db */
+    PATH_SIGNER_SOCKET, /* run/signer.sock: org.keyline.Signer1, for jobd */
+    PATH_JOBS_SOCKET,   /* run/jobs.sock: org.keyline.Jobs1, for people's tools */
+    PATH_SLOT_SOCKET,   /* run/slot.sock: org.keyline.Slot1, for slotd */
+    PATH_OUTBOX_SOCKET, /* run/outbox.sock: org.keyline.Outbox1, for syncd */
     PATH_COUNT
 };
 int paths_init(struct paths *p, struct err *e); /* from the environment */

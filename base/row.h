@@ -20,7 +20,8 @@ struct row {
 };
 
 /* Borrows both texts; an empty value is dropped; a key twice or too many fields: ERR_LIMIT/ERR_EXISTS. */
-int row_add(struct row *r, const char *key, size_t key_len, const char *value, size_t value_len, struct err *e);
+int row_add(struct row *r, const char *key, size_t key_len, const char *value, size_t value_len,
+        struct err *e);
 /* Sorts r and appends its encoding. ERR_ARGUMENT for what is not UTF-8 text or has a NUL inside, ERR_LIMIT above
  * ROW_BYTES_MAX. */
 int row_encode(struct row *r, struct buf *out, struct err *e);

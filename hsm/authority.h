@@ -10,4 +10,5 @@ int authority_open(const char *path, struct authority **ret, struct err *e);
 void authority_close(struct authority **a);
 /* ticket_verify() with a memory: a signature is checked again only after ten minutes, or when the anchors' file changed.
  * *ret is borrowed until the next call. Times and station are ticket_check()'s. */
-int authority_ticket(struct authority *a, const char *jws, const struct ticket **ret, struct err *e);
+int authority_ticket(
+        struct authority *a, const char *jws, const struct ticket **ret, struct err *e);

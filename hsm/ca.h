@@ -7,14 +7,15 @@
 struct err;
 
 struct ca {
-    X509 *cert;               /* the issuing CA */
-    EVP_PKEY *key;            /* its public key */
+    X509 *cert;    /* the issuing CA */
+    EVP_PKEY *key; /* its public key */
     enum signature_alg alg;
-    struct cert_bytes subject; /* DER Name, borrowed from cert: byte for byte what devices get as issuer */
-    struct cert_bytes key_id;  /* its subjectKeyIdentifier */
-    struct buf chain;          /* DER, issuing CA first, root last */
+    struct cert_bytes
+            subject; /* DER Name, borrowed from cert: byte for byte what devices get as issuer */
+    struct cert_bytes key_id; /* its subjectKeyIdentifier */
+    struct buf chain;         /* DER, issuing CA first, root last */
     char subject_text[256];
-    int64_t not_after;        /* Unix seconds */
+    int64_t not_after; /* Unix seconds */
 };
 
 /* PEM file, issuing CA first. Checks that every certificate is a CA, signs the one before it, and that the last one is a

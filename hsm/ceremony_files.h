@@ -29,7 +29,8 @@ struct ceremony_files {
 };
 
 /* Makes the directories; embedded when [token] module is SoftHSM and the environment names no configuration of its own. */
-int ceremony_files_init(struct ceremony_files *f, const struct paths *p, const struct config *c, struct err *e);
+int ceremony_files_init(
+        struct ceremony_files *f, const struct paths *p, const struct config *c, struct err *e);
 /* Takes away what an unfinished run left (its mark says that nothing was issued with it), refuses when anything of the
  * ceremony is there (ERR_EXISTS names it), and marks this run as unfinished. */
 int ceremony_files_begin(struct ceremony_files *f, struct err *e);
@@ -38,4 +39,5 @@ int ceremony_files_config(const struct ceremony_files *f, struct err *e);
 /* Random PINs and softhsm2.conf of the embedded token; sets $SOFTHSM2_CONF. */
 int ceremony_files_embedded(const struct ceremony_files *f, struct err *e);
 /* Adds the approver to the trust anchors, then takes the mark away: the ceremony is done. */
-int ceremony_files_finish(const struct ceremony_files *f, const void *approver_pem, size_t len, struct err *e);
+int ceremony_files_finish(
+        const struct ceremony_files *f, const void *approver_pem, size_t len, struct err *e);

@@ -27,14 +27,16 @@ struct ceremony_key {
 };
 
 /* Makes a new token in the module's first free slot. */
-int ceremony_token_create(struct ceremony_token *t, const char *module, const char *label, const char *so_pin,
-        const char *pin, struct err *e);
+int ceremony_token_create(struct ceremony_token *t, const char *module, const char *label,
+        const char *so_pin, const char *pin, struct err *e);
 /* Opens a session with the token of this label and logs in, once. */
-int ceremony_token_open(struct ceremony_token *t, const char *module, const char *label, const char *pin, struct err *e);
+int ceremony_token_open(struct ceremony_token *t, const char *module, const char *label,
+        const char *pin, struct err *e);
 void ceremony_token_close(struct ceremony_token *t);
 /* ret->name is given; the rest is filled in. ERR_EXISTS when the token has a key of that id; ERR_KEY_POLICY when the token
  * made a key that could leave it. */
-int ceremony_token_keygen(struct ceremony_token *t, enum ceremony_key_type type, struct ceremony_key *ret, struct err *e);
+int ceremony_token_keygen(struct ceremony_token *t, enum ceremony_key_type type,
+        struct ceremony_key *ret, struct err *e);
 /* Appends the signature as certificates carry it, verified under the key. */
-int ceremony_token_sign(struct ceremony_token *t, const struct ceremony_key *key, const void *bytes, size_t len,
-        struct buf *ret_sig, struct err *e);
+int ceremony_token_sign(struct ceremony_token *t, const struct ceremony_key *key, const void *bytes,
+        size_t len, struct buf *ret_sig, struct err *e);

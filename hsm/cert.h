@@ -10,10 +10,11 @@
 struct buf;
 struct err;
 
-#define CERT_SERIAL_BYTES 16            /* 127 random bits: RFC 5280 allows 20 octets, CA/B asks for 64 bits */
+#define CERT_SERIAL_BYTES 16 /* 127 random bits: RFC 5280 allows 20 octets, CA/B asks for 64 bits */
 #define CERT_KEY_ID_BYTES 20
-#define CERT_NEVER        253402300799  /* 99991231235959Z: RFC 5280, 4.1.2.5, "no well-defined expiration" */
-#define CERT_END_ENTITY   (-1)
+#define CERT_NEVER                                                                                 \
+    253402300799 /* 99991231235959Z: RFC 5280, 4.1.2.5, "no well-defined expiration" */
+#define CERT_END_ENTITY (-1)
 
 #define CERT_KU_DIGITAL_SIGNATURE 0x80 /* first octet of the KeyUsage BIT STRING */
 #define CERT_KU_KEY_CERT_SIGN     0x04
@@ -35,15 +36,15 @@ struct cert_attr {
 struct cert_fields {
     uint8_t serial[CERT_SERIAL_BYTES];
     enum signature_alg alg;
-    struct cert_bytes issuer;  /* DER Name */
-    struct cert_bytes subject; /* DER Name */
+    struct cert_bytes issuer;      /* DER Name */
+    struct cert_bytes subject;     /* DER Name */
     int64_t not_before, not_after; /* Unix seconds */
-    struct cert_bytes spki;    /* DER SubjectPublicKeyInfo, carried as it is */
+    struct cert_bytes spki;        /* DER SubjectPublicKeyInfo, carried as it is */
     uint8_t subject_key_id[CERT_KEY_ID_BYTES];
     struct cert_bytes authority_key_id;
-    unsigned key_usage;        /* CERT_KU_* */
-    int path_len;              /* of a CA; CERT_END_ENTITY: basicConstraints is left out */
-    bool client_auth;          /* extendedKeyUsage id-kp-clientAuth */
+    unsigned key_usage;          /* CERT_KU_* */
+    int path_len;                /* of a CA; CERT_END_ENTITY: basicConstraints is left out */
+    bool client_auth;            /* extendedKeyUsage id-kp-clientAuth */
     struct cert_bytes hw_serial; /* hardwareModuleName in the subjectAltName; len 0: none */
 };
 
@@ -57,5 +58,5 @@ int cert_name(const struct cert_attr *attrs, size_t count, struct buf *out, stru
 /* Appends the TBSCertificate. ERR_LIMIT when it would not fit into CERT_BYTES_MAX with its signature. */
 int cert_tbs(const struct cert_fields *f, struct buf *out, struct err *e);
 /* Appends the Certificate. sig: as signature_from_token() gives it. */
-int cert_assemble(const struct cert_bytes *tbs, enum signature_alg alg, const struct cert_bytes *sig, struct buf *out,
-        struct err *e);
+int cert_assemble(const struct cert_bytes *tbs, enum signature_alg alg,
+        const struct cert_bytes *sig, struct buf *out, struct err *e);

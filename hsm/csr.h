@@ -29,5 +29,5 @@ struct csr {
 
 /* keys: the allowed kinds. The request's challengePassword (RFC 2985, 5.4.1) must be the nonce in lower-case hex.
  * ERR_CSR (malformed), ERR_KEY_TYPE, ERR_KEY_WEAK, ERR_POSSESSION (signature or nonce). */
-int csr_check(const uint8_t *der, size_t len, const uint8_t nonce[NONCE_BYTES], unsigned keys, struct csr *ret,
-        struct err *e);
+int csr_check(const uint8_t *der, size_t len, const uint8_t nonce[NONCE_BYTES], unsigned keys,
+        struct csr *ret, struct err *e);

@@ -34,5 +34,6 @@ int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e
 void issuer_close(struct issuer **s);
 /* -1: refused or impossible, and done is not called. 0: done is called once, perhaps before this returns, with a certificate
  * that is durable in the ledger, or with the error. The request is borrowed for the call. */
-int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_done_fn done, void *ctx, struct err *e);
+int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_done_fn done,
+        void *ctx, struct err *e);
 void issuer_counts(const struct issuer *s, struct issuer_counts *ret);

@@ -29,7 +29,7 @@ struct ledger_entry {
     uint8_t job[LEDGER_ID_BYTES], device[LEDGER_ID_BYTES]; /* device: zeros when it is not known */
     uint64_t row;
     int64_t time_ms;
-    uint8_t spki_sha256[32];                               /* zeros when it is not known */
+    uint8_t spki_sha256[32]; /* zeros when it is not known */
     uint8_t serial[CERT_SERIAL_BYTES];
     struct cert_bytes tail;
 };
@@ -48,9 +48,10 @@ size_t ledger_waiting(const struct ledger *l);
  * When a sync failed the disk's state is unknown: then every later commit is ERR_LEDGER until the signer is restarted. */
 int ledger_commit(struct ledger *l, struct err *e);
 /* LEDGER_PRESENT, LEDGER_ABSENT or -1. ret: its tail is empty; ret_cert (may be NULL) gets the certificate appended. */
-int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES], struct ledger_entry *ret,
-        struct buf *ret_cert, struct err *e);
-int ledger_find_key(struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e);
+int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
+        struct ledger_entry *ret, struct buf *ret_cert, struct err *e);
+int ledger_find_key(
+        struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e);
 /* Certificates issued for this job. */
 uint64_t ledger_job_count(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES]);
 struct ledger_counts ledger_counts(const struct ledger *l);

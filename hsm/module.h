@@ -23,17 +23,19 @@ struct module_key_name {
 };
 
 /* "02" into id; ERR_CONFIG when it is empty or not hexadecimal. */
-int module_key_name_parse(const char *label, const char *hex_id, struct module_key_name *ret, struct err *e);
+int module_key_name_parse(
+        const char *label, const char *hex_id, struct module_key_name *ret, struct err *e);
 /* Loads it, or finds it loaded. Calls nothing but C_GetFunctionList. ERR_TOKEN_ABSENT. */
 int module_open(const char *path, struct module *ret, struct err *e);
 void module_close(struct module *m);
 /* The one present, initialised token with this label. ERR_TOKEN_ABSENT, ERR_CONFIG when there are several. */
 int module_find_token(const struct module *m, const char *label, CK_SLOT_ID *ret, struct err *e);
 /* The one private key with this id, which must also have the label. ERR_TOKEN_ABSENT, ERR_CONFIG. */
-int module_find_key(const struct module *m, CK_SESSION_HANDLE session, const struct module_key_name *name,
-        CK_OBJECT_HANDLE *ret, struct err *e);
+int module_find_key(const struct module *m, CK_SESSION_HANDLE session,
+        const struct module_key_name *name, CK_OBJECT_HANDLE *ret, struct err *e);
 /* ERR_KEY_POLICY unless the key is sensitive and cannot be extracted. */
-int module_check_key(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, struct err *e);
+int module_check_key(
+        const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, struct err *e);
 int module_get_attribute(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
         CK_ATTRIBUTE_TYPE type, struct buf *out, struct err *e);
 
@@ -43,7 +45,8 @@ struct module_mechanism {
     CK_MECHANISM_TYPE type;
 };
 /* The key's algorithm by its type and parameters, and a mechanism of the slot that fits. ERR_TOKEN. */
-int module_mechanism(const struct module *m, CK_SLOT_ID slot, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key,
-        struct module_mechanism *ret, struct err *e);
+int module_mechanism(const struct module *m, CK_SLOT_ID slot, CK_SESSION_HANDLE session,
+        CK_OBJECT_HANDLE key, struct module_mechanism *ret, struct err *e);
 /* What C_Sign is given for these bytes: they are hashed here, so a token never signs what it was not meant to. Appended. */
-int module_sign_input(const struct module_mechanism *how, const void *bytes, size_t len, struct buf *out, struct err *e);
+int module_sign_input(const struct module_mechanism *how, const void *bytes, size_t len,
+        struct buf *out, struct err *e);

@@ -15,7 +15,7 @@ struct profile {
     unsigned key_usage; /* CERT_KU_* */
     bool client_auth;
     bool hardware_module_name;
-    int64_t not_after;  /* Unix seconds, or CERT_NEVER */
+    int64_t not_after; /* Unix seconds, or CERT_NEVER */
 };
 /* ERR_PROFILE when there is none of that name. */
 int profile_find(const char *name, const struct profile **ret, struct err *e);

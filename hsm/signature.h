@@ -18,18 +18,19 @@ enum signature_alg {
 };
 
 struct signature_info {
-    const char *name;          /* "P-256", "P-384", "RSA": the key's name for people */
-    const char *digest;        /* OpenSSL's name */
-    size_t coordinate_bytes;   /* of r and of s; 0 for RSA */
-    struct der_oid oid;        /* signatureAlgorithm, RFC 5758 3.2 and RFC 4055 5 */
-    int null_parameters;       /* RFC 4055: NULL; RFC 5758: absent */
+    const char *name;        /* "P-256", "P-384", "RSA": the key's name for people */
+    const char *digest;      /* OpenSSL's name */
+    size_t coordinate_bytes; /* of r and of s; 0 for RSA */
+    struct der_oid oid;      /* signatureAlgorithm, RFC 5758 3.2 and RFC 4055 5 */
+    int null_parameters;     /* RFC 4055: NULL; RFC 5758: absent */
 };
 const struct signature_info *signature_info(enum signature_alg alg);
 /* The algorithm a CA key of this kind signs with; ERR_KEY_TYPE when we have none. */
 int signature_alg_of(EVP_PKEY *key, enum signature_alg *ret, struct err *e);
 void signature_alg_encode(struct der *d, enum signature_alg alg); /* AlgorithmIdentifier */
 /* What PKCS#11 gives (raw r || s, or an RSA block) into what certificates carry; appended to out. ERR_SIGNATURE. */
-int signature_from_token(enum signature_alg alg, const uint8_t *raw, size_t len, struct buf *out, struct err *e);
+int signature_from_token(
+        enum signature_alg alg, const uint8_t *raw, size_t len, struct buf *out, struct err *e);
 /* ERR_SIGNATURE unless sig is the key's signature over the bytes. */
-int signature_verify(EVP_PKEY *key, enum signature_alg alg, const void *bytes, size_t len, const uint8_t *sig,
-        size_t sig_len, struct err *e);
+int signature_verify(EVP_PKEY *key, enum signature_alg alg, const void *bytes, size_t len,
+        const uint8_t *sig, size_t sig_len, struct err *e);

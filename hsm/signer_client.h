@@ -30,14 +30,20 @@ int signer_open(const struct paths *p, sd_event *event, sd_bus **ret, struct err
 
 /* Asynchronous: jobd must not wait. The callback runs once; on failure e is set and the bytes are NULL.
  * The bytes are borrowed for the call. fresh is meaningless for a nonce. */
-typedef void (*signer_done_fn)(void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *e);
-int signer_nonce_async(sd_bus *bus, const char *job, uint64_t row_index, signer_done_fn done, void *ctx, struct err *e);
-int signer_issue_async(sd_bus *bus, const struct signer_issue *request, signer_done_fn done, void *ctx, struct err *e);
+typedef void (*signer_done_fn)(
+        void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *e);
+int signer_nonce_async(sd_bus *bus, const char *job, uint64_t row_index, signer_done_fn done,
+        void *ctx, struct err *e);
+int signer_issue_async(sd_bus *bus, const struct signer_issue *request, signer_done_fn done,
+        void *ctx, struct err *e);
 /* The json or chain bytes arrive as `bytes`. */
-int signer_check_ticket_async(sd_bus *bus, const char *ticket, signer_done_fn done, void *ctx, struct err *e);
+int signer_check_ticket_async(
+        sd_bus *bus, const char *ticket, signer_done_fn done, void *ctx, struct err *e);
 int signer_chain_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 int signer_status_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 /* Blocking, for the command line and tests. */
-int signer_issue(sd_bus *bus, const struct signer_issue *request, struct buf *ret_cert, bool *ret_fresh, struct err *e);
-int signer_nonce(sd_bus *bus, const char *job, uint64_t row_index, uint8_t *ret_nonce, struct err *e);
+int signer_issue(sd_bus *bus, const struct signer_issue *request, struct buf *ret_cert,
+        bool *ret_fresh, struct err *e);
+int signer_nonce(
+        sd_bus *bus, const char *job, uint64_t row_index, uint8_t *ret_nonce, struct err *e);
 int signer_status(sd_bus *bus, struct buf *ret_json, struct err *e);

@@ -35,7 +35,8 @@ struct ticket {
 /* The unsigned request jobd gives for a pending job, as JSON text: the payload without nbf, exp, iat, approver. */
 int ticket_request_parse(const char *json, struct ticket *ret, struct err *e);
 /* chain: the approver's certificate first. The JWS is malloc'd. */
-int ticket_sign(const struct ticket *t, EVP_PKEY *key, STACK_OF(X509) *chain, char **ret_jws, struct err *e);
+int ticket_sign(const struct ticket *t, EVP_PKEY *key, STACK_OF(X509) * chain, char **ret_jws,
+        struct err *e);
 /* Signature, chain to the anchors, form; ERR_TICKET, ERR_TICKET_UNTRUSTED. Times and station are ticket_check's. */
 int ticket_verify(const char *jws, X509_STORE *anchors, struct ticket *ret, struct err *e);
 /* ERR_TICKET_EXPIRED, ERR_TICKET_STATION. */

@@ -14,10 +14,10 @@ struct workers;
 enum worker_state {
     WORKER_DOWN,     /* waits for its next start */
     WORKER_STARTING, /* logs in and describes itself */
-    WORKER_TESTING,  /* signs its first bytes: proves module, PIN, key and CA certificate together */
+    WORKER_TESTING, /* signs its first bytes: proves module, PIN, key and CA certificate together */
     WORKER_READY,
     WORKER_BUSY,
-    WORKER_DYING,    /* given up, not yet reaped */
+    WORKER_DYING, /* given up, not yet reaped */
     WORKER_STATE_COUNT
 };
 const char *worker_state_name(enum worker_state s); /* "down" ... */
@@ -29,8 +29,8 @@ struct worker_info {
 };
 
 /* program: path of signerd-token. ca is borrowed until workers_close(). SIGCHLD must be blocked. */
-int workers_open(sd_event *event, const char *program, size_t count, const struct ca *ca, struct workers **ret,
-        struct err *e);
+int workers_open(sd_event *event, const char *program, size_t count, const struct ca *ca,
+        struct workers **ret, struct err *e);
 /* Kills the workers; requests that wait are dropped without their callback. */
 void workers_close(struct workers **w);
 
@@ -38,7 +38,8 @@ void workers_close(struct workers **w);
 typedef void (*workers_done_fn)(void *ctx, const uint8_t *sig, size_t len, const struct err *e);
 /* Signs with the CA's algorithm; bytes are copied. While no worker works, and none is about to, the last failure is returned
  * at once and done is not called. ERR_UNAVAILABLE when too many requests wait. */
-int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_fn done, void *ctx, struct err *e);
+int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_fn done, void *ctx,
+        struct err *e);
 
 size_t workers_count(const struct workers *w);
 void workers_info(const struct workers *w, size_t i, struct worker_info *ret);

@@ -8,4 +8,5 @@
 struct site;
 
 /* ERR_LIMIT above CONFIG_BYTES_MAX. */
-int bootstrap_format(const struct site *s, const char *device_id, const struct row *row, struct buf *out, struct err *e);
+int bootstrap_format(const struct site *s, const char *device_id, const struct row *row,
+        struct buf *out, struct err *e);

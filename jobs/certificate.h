@@ -18,13 +18,13 @@ struct certificate_facts {
 int certificate_parse(const uint8_t *der, size_t len, struct certificate_facts *ret, struct err *e);
 int certificate_pem(const uint8_t *der, size_t len, struct buf *out, struct err *e);
 /* ERR_DEVICE_CHALLENGE when signature is not the certified key's over CHALLENGE_CONTEXT and the challenge. */
-int certificate_check_challenge(const struct buf *der, const uint8_t *challenge, size_t challenge_len,
-        const uint8_t *signature, size_t signature_len, struct err *e);
+int certificate_check_challenge(const struct buf *der, const uint8_t *challenge,
+        size_t challenge_len, const uint8_t *signature, size_t signature_len, struct err *e);
 
 /* The device's valid certificate, appended to ret_der; 1 when there is one, 0, -1. */
 int certificate_of_device(struct registry *r, int64_t device, struct buf *ret_der, struct err *e);
 /* Records it. The device's own certificate again is no change (*ret_fresh false); another one is ERR_KEY_CHANGED. */
-int certificate_add(struct registry *r, int64_t device, int64_t run, const uint8_t *der, size_t len, bool *ret_fresh,
-        struct certificate_facts *ret, struct err *e);
+int certificate_add(struct registry *r, int64_t device, int64_t run, const uint8_t *der, size_t len,
+        bool *ret_fresh, struct certificate_facts *ret, struct err *e);
 /* All of a device, newest first. */
 int certificate_list(struct registry *r, int64_t device, json_t **ret, struct err *e);

@@ -15,7 +15,7 @@ struct device_filter {
     const char *name;  /* NULL or "": any; else a prefix */
 };
 /* {"devices":[DEVICE],"next":cursor or null}. cursor: "" to begin. limit 0: the largest page. */
-int device_list(struct registry *r, const struct device_filter *f, const char *cursor, unsigned limit, json_t **ret,
-        struct err *e);
+int device_list(struct registry *r, const struct device_filter *f, const char *cursor,
+        unsigned limit, json_t **ret, struct err *e);
 /* text: device ID, "group/name", name unique in the registry, or hwid. */
 int device_show(struct registry *r, const char *text, json_t **ret, struct err *e);

@@ -16,7 +16,8 @@ struct event {
     int64_t time;        /* Unix milliseconds */
 };
 /* data: an object, borrowed. */
-int event_add(struct registry *r, const struct event *ev, json_t *data, int64_t *ret_seq, struct err *e);
+int event_add(
+        struct registry *r, const struct event *ev, json_t *data, int64_t *ret_seq, struct err *e);
 /* The same, and a record for upstream with the same members. device: its row, or 0. */
-int event_add_record(struct registry *r, const struct site *s, const struct event *ev, json_t *data, int64_t device,
-        struct err *e);
+int event_add_record(struct registry *r, const struct site *s, const struct event *ev, json_t *data,
+        int64_t device, struct err *e);

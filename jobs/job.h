@@ -14,11 +14,11 @@ struct registry;
 struct site;
 
 struct job_options {
-    const char *name;      /* "" : made from the time */
-    const char *profile;   /* "" : "idevid" */
-    const char *binding;   /* "" : "identity" */
-    const char *stations;  /* names separated by commas; "" : "*" */
-    bool add_groups;       /* make the groups that are missing */
+    const char *name;     /* "" : made from the time */
+    const char *profile;  /* "" : "idevid" */
+    const char *binding;  /* "" : "identity" */
+    const char *stations; /* names separated by commas; "" : "*" */
+    bool add_groups;      /* make the groups that are missing */
 };
 /* Imports a manifest without fault as a job that is pending approval: everything, or nothing. What only the registry
  * can know (groups, names given already) is added to m's errors: *ret is then {"imported":false,..} and nothing has
@@ -38,12 +38,13 @@ int job_request(struct registry *r, const struct site *s, int64_t job, json_t **
 /* ERR_BAD_STATE unless it is pending approval. */
 int job_check_pending(struct registry *r, int64_t job, struct err *e);
 /* facts: the signer's answer to CheckTicket. ERR_TICKET when they are not this job's. */
-int job_approve(struct registry *r, const struct site *s, const char *actor, int64_t job, const char *ticket,
-        const char *facts, struct err *e);
+int job_approve(struct registry *r, const struct site *s, const char *actor, int64_t job,
+        const char *ticket, const char *facts, struct err *e);
 /* Rejected (from pending approval) or Terminated (from pending approval or in progress): devices that are not
  * registered are deleted, so that a corrected manifest may name them again. */
-int job_end(struct registry *r, const struct site *s, const char *actor, int64_t job, enum job_state end,
-        const char *reason, struct err *e);
+int job_end(struct registry *r, const struct site *s, const char *actor, int64_t job,
+        enum job_state end, const char *reason, struct err *e);
 
 /* A row of a job's tree with its inclusion proof: concatenated nodes. */
-int job_prove(struct registry *r, int64_t job, uint64_t rows, uint64_t row_index, struct buf *ret_proof, struct err *e);
+int job_prove(struct registry *r, int64_t job, uint64_t rows, uint64_t row_index,
+        struct buf *ret_proof, struct err *e);

@@ -26,9 +26,13 @@ struct jobs_option {
 
 int jobs_open(const struct paths *p, sd_bus **ret, struct err *e);
 /* Calls `method` whose arguments are all of type s, in order; ret_json gets the answer. */
-int jobs_call(sd_bus *bus, const char *method, const char *const *args, size_t arg_count, struct buf *ret_json, struct err *e);
-int jobs_import(sd_bus *bus, int manifest_fd, const struct jobs_option *options, size_t count, struct buf *ret_json, struct err *e);
-int jobs_report(sd_bus *bus, const char *job, uint64_t after_row, unsigned limit, struct buf *ret_json, struct err *e);
-int jobs_devices(sd_bus *bus, const struct jobs_option *filter, size_t count, const char *cursor, unsigned limit,
+int jobs_call(sd_bus *bus, const char *method, const char *const *args, size_t arg_count,
         struct buf *ret_json, struct err *e);
-int jobs_device_register(sd_bus *bus, const struct jobs_option *row, size_t count, struct buf *ret_json, struct err *e);
+int jobs_import(sd_bus *bus, int manifest_fd, const struct jobs_option *options, size_t count,
+        struct buf *ret_json, struct err *e);
+int jobs_report(sd_bus *bus, const char *job, uint64_t after_row, unsigned limit,
+        struct buf *ret_json, struct err *e);
+int jobs_devices(sd_bus *bus, const struct jobs_option *filter, size_t count, const char *cursor,
+        unsigned limit, struct buf *ret_json, struct err *e);
+int jobs_device_register(sd_bus *bus, const struct jobs_option *row, size_t count,
+        struct buf *ret_json, struct err *e);

@@ -9,21 +9,21 @@
 #include "base/row.h"
 
 struct manifest_error {
-    uint64_t row;     /* line of the file's record, header = 1; 0: the file itself */
-    char *column;     /* "" when the whole row is meant */
-    char *reason;     /* what is wrong and what to write instead */
+    uint64_t row; /* line of the file's record, header = 1; 0: the file itself */
+    char *column; /* "" when the whole row is meant */
+    char *reason; /* what is wrong and what to write instead */
 };
 struct manifest {
     uint64_t rows;
-    struct buf encoded;             /* canonical rows, one behind the other */
-    size_t *offsets;                /* rows + 1 offsets into encoded */
-    uint32_t *lines;                /* rows: the line that each begins in */
-    struct merkle_hash *leaves;     /* rows */
+    struct buf encoded;         /* canonical rows, one behind the other */
+    size_t *offsets;            /* rows + 1 offsets into encoded */
+    uint32_t *lines;            /* rows: the line that each begins in */
+    struct merkle_hash *leaves; /* rows */
     struct merkle_hash root;
-    struct manifest_error *errors;  /* the first MANIFEST_ERRORS_MAX */
-    size_t error_count;             /* of errors[] */
+    struct manifest_error *errors; /* the first MANIFEST_ERRORS_MAX */
+    size_t error_count;            /* of errors[] */
     uint64_t errors_total;
-    char sha256[65];                /* of the file as read, hex */
+    char sha256[65]; /* of the file as read, hex */
 };
 struct manifest_options {
     const char *default_group; /* for rows that name none; "" = such rows are errors */

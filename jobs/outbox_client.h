@@ -21,8 +21,10 @@ struct outbox_batch {
 };
 int outbox_open(const struct paths *p, sd_event *event, sd_bus **ret, struct err *e);
 int outbox_next(sd_bus *bus, struct outbox_batch *ret, struct err *e);
-int outbox_ack(sd_bus *bus, const struct outbox_batch *b, const uint8_t sha256[32], const char *detail, struct err *e);
+int outbox_ack(sd_bus *bus, const struct outbox_batch *b, const uint8_t sha256[32],
+        const char *detail, struct err *e);
 int outbox_refuse(sd_bus *bus, const struct outbox_batch *b, const struct err *why, struct err *e);
-int outbox_report(sd_bus *bus, const char *state, const struct err *why, int64_t retry_at_ms, struct err *e);
+int outbox_report(
+        sd_bus *bus, const char *state, const struct err *why, int64_t retry_at_ms, struct err *e);
 /* fn is called from the event loop whenever jobd asks for a try now, as long as the connection stands. */
 int outbox_on_retry(sd_bus *bus, sd_bus_message_handler_t fn, void *ctx, struct err *e);

@@ -9,4 +9,5 @@ struct registry;
 #define REPORT_PAGE_MAX 1000 /* rows of one answer */
 
 /* {"job","summary","rows","next"}: rows after `after_row` (0: from the first). limit 0: the largest page. */
-int report_make(struct registry *r, int64_t job, uint64_t after_row, unsigned limit, json_t **ret, struct err *e);
+int report_make(struct registry *r, int64_t job, uint64_t after_row, unsigned limit, json_t **ret,
+        struct err *e);

@@ -24,14 +24,15 @@ typedef bool (*run_alive_fn)(void *ctx, const char *run);
 /* Finds the device by what it reports (hwid, name; "" if it does not) among the rows, and starts a run at step
  * identified. A run that the slot still has ends as Interrupted. ERR_DEVICE_UNKNOWN, ERR_NO_JOB, ERR_DEVICE_DONE,
  * ERR_DEVICE_BUSY, ERR_DEVICE_QUARANTINED. */
-int run_claim(struct registry *r, const struct site *s, const char *slot, const char *driver, const char *hwid,
-        const char *name, run_alive_fn alive, void *ctx, struct run_claim *ret, struct err *e);
+int run_claim(struct registry *r, const struct site *s, const char *slot, const char *driver,
+        const char *hwid, const char *name, run_alive_fn alive, void *ctx, struct run_claim *ret,
+        struct err *e);
 void run_claim_done(struct run_claim *c);
 
 /* What the signer is asked with. */
 struct run_request {
     char job[UUID_TEXT_MAX];
-    char *ticket;          /* malloc'd */
+    char *ticket; /* malloc'd */
     uint64_t row_index;
     struct buf row, proof;
 };
@@ -39,18 +40,21 @@ struct run_request {
 int run_request(struct registry *r, const char *run, struct run_request *ret, struct err *e);
 void run_request_done(struct run_request *q);
 /* The signer issued cert: keyed, certified. */
-int run_certified(struct registry *r, const struct site *s, const char *run, const uint8_t *cert, size_t cert_len, struct err *e);
+int run_certified(struct registry *r, const struct site *s, const char *run, const uint8_t *cert,
+        size_t cert_len, struct err *e);
 /* installed; a device that holds its certificate from an earlier run needs no new one. */
 int run_installed(struct registry *r, const char *run, struct err *e);
 /* Verifies the signature, then: device Registered, run recorded, event, outbox record, and the job Completed with its
  * last device. All or nothing, in the caller's savepoint. */
-int run_complete(struct registry *r, const struct site *s, const char *run, const uint8_t challenge[NONCE_BYTES],
-        const uint8_t *signature, size_t signature_len, struct err *e);
+int run_complete(struct registry *r, const struct site *s, const char *run,
+        const uint8_t challenge[NONCE_BYTES], const uint8_t *signature, size_t signature_len,
+        struct err *e);
 /* end: RUN_FAILED or RUN_QUARANTINED. error: a name of err_list.h. */
-int run_fail(struct registry *r, const struct site *s, const char *run, enum run_step end, const char *error,
-        const char *message, struct err *e);
+int run_fail(struct registry *r, const struct site *s, const char *run, enum run_step end,
+        const char *error, const char *message, struct err *e);
 /* The run, if it is active, ends as Interrupted. */
-int run_interrupt(struct registry *r, const struct site *s, const char *run, const char *why, struct err *e);
+int run_interrupt(
+        struct registry *r, const struct site *s, const char *run, const char *why, struct err *e);
 int run_interrupt_job(struct registry *r, const struct site *s, int64_t job, struct err *e);
 /* At start: every active run ends as its step's recovery says. *ret_count of them. */
 int run_recover(struct registry *r, const struct site *s, unsigned *ret_count, struct err *e);

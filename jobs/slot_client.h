@@ -25,11 +25,11 @@
 struct paths;
 
 enum slot_state {
-    SLOT_EMPTY,    /* nothing plugged in */
+    SLOT_EMPTY, /* nothing plugged in */
     SLOT_WORKING,
-    SLOT_PASS,     /* sticky until the device is taken out */
-    SLOT_FAIL,     /* the same; text says why and what to do */
-    SLOT_WAITING,  /* cannot work: registry, signer or token are away; text says which */
+    SLOT_PASS,    /* sticky until the device is taken out */
+    SLOT_FAIL,    /* the same; text says why and what to do */
+    SLOT_WAITING, /* cannot work: registry, signer or token are away; text says which */
     SLOT_STATE_COUNT
 };
 const char *slot_state_name(enum slot_state s); /* "empty" ... */
@@ -45,16 +45,16 @@ struct slot_claim {
 };
 
 int slot_open(const struct paths *p, sd_bus **ret, struct err *e);
-int slot_claim(sd_bus *bus, const char *slot, const char *driver, const char *hwid, const char *name,
-        struct slot_claim *ret, struct err *e);
+int slot_claim(sd_bus *bus, const char *slot, const char *driver, const char *hwid,
+        const char *name, struct slot_claim *ret, struct err *e);
 void slot_claim_done(struct slot_claim *c);
 int slot_nonce(sd_bus *bus, const char *run, uint8_t ret_nonce[NONCE_BYTES], struct err *e);
-int slot_certify(sd_bus *bus, const char *run, const struct buf *csr, const uint8_t nonce[NONCE_BYTES],
-        struct buf *ret_cert, struct err *e);
+int slot_certify(sd_bus *bus, const char *run, const struct buf *csr,
+        const uint8_t nonce[NONCE_BYTES], struct buf *ret_cert, struct err *e);
 int slot_advance(sd_bus *bus, const char *run, const char *step, struct err *e);
-int slot_complete(sd_bus *bus, const char *run, const uint8_t challenge[NONCE_BYTES], const struct buf *signature,
-        struct err *e);
+int slot_complete(sd_bus *bus, const char *run, const uint8_t challenge[NONCE_BYTES],
+        const struct buf *signature, struct err *e);
 int slot_fail(sd_bus *bus, const char *run, const struct err *why, bool quarantine, struct err *e);
 /* Fire and forget. */
-void slot_report(sd_bus *bus, const char *slot, const char *port, enum slot_state state, const char *device_name,
-        const char *text);
+void slot_report(sd_bus *bus, const char *slot, const char *port, enum slot_state state,
+        const char *device_name, const char *text);

@@ -4,8 +4,23 @@
 #include "base/err.h"
 
 /* Device Trust Manager's words (docs/domain.md). */
-enum device_state { DEVICE_ENROLLED, DEVICE_REGISTERED, DEVICE_PROVISIONED, DEVICE_DELETED, DEVICE_STATE_COUNT };
-enum job_state { JOB_PENDING_APPROVAL, JOB_PENDING, JOB_IN_PROGRESS, JOB_COMPLETED, JOB_TERMINATED, JOB_REJECTED, JOB_FAILED, JOB_STATE_COUNT };
+enum device_state {
+    DEVICE_ENROLLED,
+    DEVICE_REGISTERED,
+    DEVICE_PROVISIONED,
+    DEVICE_DELETED,
+    DEVICE_STATE_COUNT
+};
+enum job_state {
+    JOB_PENDING_APPROVAL,
+    JOB_PENDING,
+    JOB_IN_PROGRESS,
+    JOB_COMPLETED,
+    JOB_TERMINATED,
+    JOB_REJECTED,
+    JOB_FAILED,
+    JOB_STATE_COUNT
+};
 
 /* Steps of a run, in order; RUN_FAILED and RUN_QUARANTINED end one. */
 enum run_step {
@@ -24,13 +39,14 @@ enum run_step {
 enum run_recovery {
     RUN_RECOVER_REPEAT, /* nothing irreversible happened: end it as interrupted, the next plug-in starts over */
     RUN_RECOVER_RESUME, /* a certificate exists: end it as interrupted, the next plug-in gets the same certificate */
-    RUN_RECOVER_DONE,   /* it is over */
+    RUN_RECOVER_DONE, /* it is over */
 };
 struct run_step_info {
-    const char *name;     /* "claimed" ... as in SQL, JSON and docs */
-    const char *doing;    /* what the slot does to get to the next step, for the screen: "making its key" */
+    const char *name; /* "claimed" ... as in SQL, JSON and docs */
+    const char *
+            doing; /* what the slot does to get to the next step, for the screen: "making its key" */
     enum run_recovery recovery;
-    unsigned next;        /* bit mask (1u << step) of the steps that may follow */
+    unsigned next; /* bit mask (1u << step) of the steps that may follow */
 };
 const struct run_step_info *run_step_info(enum run_step step);
 int run_step_from_name(const char *name, enum run_step *ret);

@@ -10,7 +10,8 @@
 #include "station/io.h"
 
 struct driver_identity {
-    char hwid[HWID_BYTES_MAX + 1];  /* what the device reports; checked printable UTF-8 before it leaves the driver */
+    char hwid[HWID_BYTES_MAX +
+              1]; /* what the device reports; checked printable UTF-8 before it leaves the driver */
     char name[NAME_BYTES_MAX + 1];  /* "" when the device has no name of its own */
     char model[NAME_BYTES_MAX + 1]; /* hardware and firmware, for the record */
     bool sealed;                    /* it takes no new credentials any more */
@@ -32,11 +33,14 @@ struct driver {
     /* Makes the key in the device, or keeps the one it has. key_type: "P-256", ... */
     int (*keygen)(struct driver_session *s, const char *key_type, struct err *e);
     /* DER PKCS#10 with challengePassword = hex(nonce); cn may be "". */
-    int (*csr)(struct driver_session *s, const char *cn, const uint8_t nonce[NONCE_BYTES], struct buf *ret, struct err *e);
-    int (*install)(struct driver_session *s, enum driver_object o, const uint8_t *bytes, size_t len, struct err *e);
+    int (*csr)(struct driver_session *s, const char *cn, const uint8_t nonce[NONCE_BYTES],
+            struct buf *ret, struct err *e);
+    int (*install)(struct driver_session *s, enum driver_object o, const uint8_t *bytes, size_t len,
+            struct err *e);
     int (*readback)(struct driver_session *s, enum driver_object o, struct buf *ret, struct err *e);
     /* Signature over CHALLENGE_CONTEXT (base/challenge.h) || challenge by the device's key (DER ECDSA-Sig-Value, or PKCS#1 v1.5 for RSA), SHA-256. */
-    int (*challenge)(struct driver_session *s, const uint8_t challenge[NONCE_BYTES], struct buf *ret_sig, struct err *e);
+    int (*challenge)(struct driver_session *s, const uint8_t challenge[NONCE_BYTES],
+            struct buf *ret_sig, struct err *e);
     int (*seal)(struct driver_session *s, struct err *e);
     /* Tells the device the outcome (a lamp, perhaps). Best effort. */
     int (*verdict)(struct driver_session *s, bool pass, const char *text, struct err *e);

@@ -10,10 +10,10 @@ struct flow {
     struct panel *panel;
     struct driver_identity identity;
     struct slot_claim claim; /* claim.run is "" while there is none */
-    struct buf cert;         /* the one just issued, or the one a sealed device came back with; DER */
+    struct buf cert; /* the one just issued, or the one a sealed device came back with; DER */
     uint8_t challenge[NONCE_BYTES];
-    struct buf signature;    /* over the challenge; Complete carries both to jobd */
-    bool completing;         /* Complete was sent and its answer never came: it may be recorded already */
+    struct buf signature; /* over the challenge; Complete carries both to jobd */
+    bool completing; /* Complete was sent and its answer never came: it may be recorded already */
 };
 void flow_init(struct flow *f, struct driver_session *session, struct panel *panel);
 void flow_done(struct flow *f);
@@ -26,5 +26,6 @@ int flow_run(struct flow *f, struct err *e);
 const char *flow_name(const struct flow *f);
 
 /* What an error's class asks for. */
-bool flow_may_retry(enum err_id id);   /* not the unit's fault: wait, then the same again */
-bool flow_is_a_lie(enum err_id id);    /* the unit claims a key it does not hold, or another's: quarantine */
+bool flow_may_retry(enum err_id id); /* not the unit's fault: wait, then the same again */
+bool flow_is_a_lie(
+        enum err_id id); /* the unit claims a key it does not hold, or another's: quarantine */

@@ -8,7 +8,8 @@
 struct io {
     /* At least 1 byte, at most cap, as soon as there are any. ERR_DEVICE_SILENT at the deadline, ERR_DEVICE_GONE when
      * the device was pulled. */
-    int (*read)(struct io *io, void *bytes, size_t cap, size_t *ret_len, int64_t deadline_ms, struct err *e);
+    int (*read)(struct io *io, void *bytes, size_t cap, size_t *ret_len, int64_t deadline_ms,
+            struct err *e);
     /* All of it. */
     int (*write)(struct io *io, const void *bytes, size_t len, int64_t deadline_ms, struct err *e);
     void (*close)(struct io *io); /* frees io */

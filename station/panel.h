@@ -29,4 +29,5 @@ void panel_refresh(struct panel *p);
 /* Unchanged tiles are not sent again. */
 void panel_show(struct panel *p, enum slot_state state, const char *device_name, const char *text);
 /* The same with "message (hint)" of an error. */
-void panel_show_err(struct panel *p, enum slot_state state, const char *device_name, const struct err *e);
+void panel_show_err(
+        struct panel *p, enum slot_state state, const char *device_name, const struct err *e);

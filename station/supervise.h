@@ -14,16 +14,16 @@ enum supervise_state {
     SUPERVISE_IDLE,     /* not started yet, or stopped for good */
     SUPERVISE_STARTING, /* runs, not READY yet */
     SUPERVISE_READY,
-    SUPERVISE_BACKOFF,  /* ended by itself; is started again after a pause */
+    SUPERVISE_BACKOFF, /* ended by itself; is started again after a pause */
     SUPERVISE_STOPPING,
 };
 const char *supervise_state_name(enum supervise_state s); /* "idle" ... */
 
 /* What on_change is told about one child; borrowed for the call. */
 struct supervise_child {
-    const char *name;   /* "signerd", "jobd", "syncd", "slotd 01" */
+    const char *name; /* "signerd", "jobd", "syncd", "slotd 01" */
     enum supervise_state state;
-    pid_t pid;          /* 0: none */
+    pid_t pid; /* 0: none */
     unsigned restarts;
     const char *detail; /* why it ended: "killed by signal 9", "exit status 1"; else "" */
 };
@@ -32,15 +32,16 @@ struct supervise_options {
     const struct paths *paths;
     const struct config_slot *slots; /* from config_slots(); a slotd each */
     size_t slot_count;
-    unsigned auto_slots;             /* further slots 01..NN (at most SLOT_AUTO_MAX), ... */
-    const char *auto_ports;          /* ... with the ports auto_ports/slot01 ..; driver and baud below */
-    const char *auto_driver;         /* NULL: "keyline" */
-    unsigned auto_baud;              /* 0: 115200 */
-    bool sync;                       /* start syncd: when [upstream] url is set */
-    const char *log_level;           /* $KEYLINE_LOG of the children; NULL: as inherited */
-    const char *log_dir;             /* a file NAME.log a child, appended; NULL: our own stderr */
-    const char *program_dir;         /* where the programs lie; NULL: paths_program() */
-    void (*on_change)(void *ctx, const struct supervise_child *child, size_t ready, size_t total); /* may be NULL */
+    unsigned auto_slots;     /* further slots 01..NN (at most SLOT_AUTO_MAX), ... */
+    const char *auto_ports;  /* ... with the ports auto_ports/slot01 ..; driver and baud below */
+    const char *auto_driver; /* NULL: "keyline" */
+    unsigned auto_baud;      /* 0: 115200 */
+    bool sync;               /* start syncd: when [upstream] url is set */
+    const char *log_level;   /* $KEYLINE_LOG of the children; NULL: as inherited */
+    const char *log_dir;     /* a file NAME.log a child, appended; NULL: our own stderr */
+    const char *program_dir; /* where the programs lie; NULL: paths_program() */
+    void (*on_change)(void *ctx, const struct supervise_child *child, size_t ready,
+            size_t total); /* may be NULL */
     void *ctx;
 };
 

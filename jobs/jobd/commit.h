@@ -10,7 +10,8 @@
 struct commit;
 struct registry;
 
-#define COMMIT_REPLIES_MAX 256 /* more slots than that do not fit one machine; bounds the wait of the first */
+#define COMMIT_REPLIES_MAX                                                                         \
+    256 /* more slots than that do not fit one machine; bounds the wait of the first */
 
 int commit_new(sd_event *event, struct registry *r, struct commit **ret, struct err *e);
 /* Commits what is open, answers everybody. */

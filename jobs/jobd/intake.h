@@ -7,13 +7,17 @@
 #include "jobs/manifest.h"
 
 struct intake {
-    int fd;                        /* ours */
-    struct job_options options;    /* borrowed from the message, or from name */
+    int fd;                     /* ours */
+    struct job_options options; /* borrowed from the message, or from name */
     char name[NAME_BYTES_MAX + 1];
     const char *group;
     struct manifest manifest;
 };
-#define INTAKE_INIT {.fd = -1, .options = {.name = "", .profile = "", .binding = "", .stations = ""}, .group = ""}
+#define INTAKE_INIT                                                                                \
+    {                                                                                              \
+        .fd = -1, .options = {.name = "", .profile = "", .binding = "", .stations = ""},           \
+        .group = ""                                                                                \
+    }
 
 /* "ha{ss}". The descriptor must be a regular file: jobd waits for nobody's pipe. */
 int intake_from_file(sd_bus_message *m, struct intake *in, struct err *e);

@@ -46,8 +46,9 @@ struct pending {
     struct pending *next, **at; /* in the list of jobd's signer link */
     struct jobd *jobd;
     sd_bus_message *call;
-    char *text;                 /* what the continuation needs beside; malloc'd or NULL */
+    char *text; /* what the continuation needs beside; malloc'd or NULL */
     int64_t id;
 };
-struct pending *pending_new(struct jobd *j, sd_bus_message *call, const char *text, int64_t id, struct err *e);
+struct pending *pending_new(
+        struct jobd *j, sd_bus_message *call, const char *text, int64_t id, struct err *e);
 void pending_free(struct pending *p);

@@ -17,7 +17,8 @@
 
 struct cli {
     const struct verb *verb;
-    const char *values[VERB_OPTIONS_MAX]; /* of verb->options, by index; "" for a switch that is set */
+    const char
+            *values[VERB_OPTIONS_MAX]; /* of verb->options, by index; "" for a switch that is set */
     const char *const *args;
     size_t arg_count;
     const char *topic; /* with help: the noun ("job") or NULL */
@@ -44,7 +45,8 @@ int cli_usage(struct err *e, const char *fmt, ...) __attribute__((format(printf,
 /* Connects once; with --wait tries until the appliance is there. */
 int cli_connect(struct cli *c, struct err *e);
 /* The answer to one call: parsed for people, or, with --json, printed as it came; then *ret stays NULL. */
-int cli_call(struct cli *c, const char *method, const char *const *args, size_t count, json_t **ret, struct err *e);
+int cli_call(struct cli *c, const char *method, const char *const *args, size_t count, json_t **ret,
+        struct err *e);
 /* What to do with an answer that was got another way: the same two. */
 int cli_answer(struct cli *c, struct buf *answer, json_t **ret, struct err *e);
 /* Only parsed. */

@@ -11,8 +11,10 @@
 struct csv_file;
 
 /* path "-": standard output. */
-int csv_file_open(const char *path, const struct table_column *columns, size_t count, struct csv_file **ret, struct err *e);
-int csv_file_row(struct csv_file *f, const struct table_column *columns, size_t count, const json_t *row, struct err *e);
+int csv_file_open(const char *path, const struct table_column *columns, size_t count,
+        struct csv_file **ret, struct err *e);
+int csv_file_row(struct csv_file *f, const struct table_column *columns, size_t count,
+        const json_t *row, struct err *e);
 int csv_file_commit(struct csv_file *f, struct err *e);
 /* Without a commit before, nothing is left behind. */
 void csv_file_close(struct csv_file **f);

@@ -4,7 +4,7 @@
 #include "station/cli/table.h"
 
 /* A list verb's answer, with its option --columns; `nothing` is said when it is empty. */
-int plain_list(struct cli *c, const json_t *rows, const struct table_column *columns, size_t count, const char *nothing,
-        struct err *e);
+int plain_list(struct cli *c, const json_t *rows, const struct table_column *columns, size_t count,
+        const char *nothing, struct err *e);
 /* The "error" member of an answer; nothing when it is null. */
 void plain_error(struct cli *c, const json_t *error);

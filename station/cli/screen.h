@@ -29,7 +29,8 @@ void screen_cell(const struct screen *s, const char *text, unsigned columns);
 void screen_cell_right(const struct screen *s, const char *text, unsigned columns);
 void screen_space(const struct screen *s, unsigned columns);
 /* Our own words only: goes out as it is. */
-void screen_printf(const struct screen *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void screen_printf(const struct screen *s, const char *fmt, ...)
+        __attribute__((format(printf, 2, 3)));
 /* Until the next one; nothing without colours. */
 void screen_style(const struct screen *s, enum style style);
 /* The style for the states of devices, jobs, slots, and the verdicts. */
@@ -39,7 +40,8 @@ void screen_bar(const struct screen *s, uint64_t done, uint64_t total, unsigned 
 
 /* "  Label               value": one fact. A NULL or empty value is left out. */
 void screen_fact(const struct screen *s, const char *label, const char *value);
-void screen_factf(const struct screen *s, const char *label, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void screen_factf(const struct screen *s, const char *label, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
 #define SCREEN_LABEL 20
 
 /* "1,234,567"; out needs NUMBER_TEXT_MAX bytes. */

@@ -24,8 +24,8 @@ struct table {
     bool plain, begun;
 };
 /* columns: an array of n. chosen: the value of --columns or NULL. CLI_USAGE with e set when it names what is not there. */
-int table_init(struct table *t, const struct screen *s, const struct table_column *columns, size_t n, const char *chosen,
-        struct err *e);
+int table_init(struct table *t, const struct screen *s, const struct table_column *columns,
+        size_t n, const char *chosen, struct err *e);
 /* May be called again with further rows: widths only grow. */
 void table_rows(struct table *t, const json_t *rows);
 /* The value as scripts get it: text as it is, numbers in digits, null as "". */

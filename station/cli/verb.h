@@ -10,7 +10,7 @@ struct err;
 typedef struct json_t json_t; /* jansson's own declaration */
 
 enum value_kind {
-    VALUE_NONE,   /* a switch */
+    VALUE_NONE, /* a switch */
     VALUE_TEXT,
     VALUE_NUMBER, /* min..max */
     VALUE_FILE,

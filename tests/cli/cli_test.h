@@ -36,7 +36,8 @@ struct outcome {
 /* keyline ARGS.. with nothing on standard input; the outcome is freed by the next run. Ends with NULL. */
 const struct outcome *keyline(const char *first, ...) __attribute__((sentinel));
 /* The same with input, through a pipe. */
-const struct outcome *keyline_input(const char *input, const char *first, ...) __attribute__((sentinel));
+const struct outcome *keyline_input(const char *input, const char *first, ...)
+        __attribute__((sentinel));
 #define assert_says(text, part) test_assert_says(text, part, __FILE__, __LINE__)
 void test_assert_says(const char *text, const char *part, const char *file, int line);
 void test_assert_silent(const char *text, const char *part, const char *file, int line);

@@ -17,7 +17,8 @@
 /* The call must fail with this error; e is cleared for the next. */
 #define refused(call, wanted) help_refused((call), ERR_##wanted, &e, #call, __FILE__, __LINE__)
 void help_ok(int r, struct err *e, const char *what, const char *file, int line);
-void help_refused(int r, enum err_id wanted, struct err *e, const char *what, const char *file, int line);
+void help_refused(
+        int r, enum err_id wanted, struct err *e, const char *what, const char *file, int line);
 
 /* A new directory; help_rmdir() takes it away with all in it. */
 void help_mkdir(char path[64]);

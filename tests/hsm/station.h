@@ -13,7 +13,7 @@ struct station {
     sd_bus *bus;
     struct help_rows rows;
     EVP_PKEY *approver;
-    STACK_OF(X509) *approver_chain;
+    STACK_OF(X509) * approver_chain;
     struct ticket ticket;
     char *jws;
 };
@@ -33,5 +33,6 @@ size_t station_logins(const struct station *s);
 int station_run(const char *const *argv);
 
 /* An issue of row i with this key; nonce and CSR are made for it. */
-int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh, struct err *e);
+int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh,
+        struct err *e);
 json_t *station_status(struct station *s);

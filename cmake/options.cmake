@@ -3,6 +3,11 @@
 set(CMAKE_C_STANDARD 17)
 set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS ON) # _GNU_SOURCE: ppoll, getopt_long, memfd
+if(NOT CMAKE_BUILD_TYPE)
+    # Without a preset: optimised, so that the compiler sees what it warns of; assertions stay on.
+    set(CMAKE_BUILD_TYPE RelWithDebInfo)
+    set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
+endif()
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 

@@ -91,7 +91,7 @@ int device_list(struct registry *r, const struct device_filter *f, const char *c
     unsigned page = limit && limit < DEVICE_PAGE_MAX ? limit : DEVICE_PAGE_MAX, count = 0;
     const char *sql = f->job ? list_of_job : list_of_all;
     struct query q;
-    int64_t after;
+    int64_t after = 0;
     int n;
     if (parse_cursor(cursor, &after, e) || (given(f->state) && check_state(f->state, e)) ||
             (given(f->name) && prefix_end(f->name, end, e)) ||

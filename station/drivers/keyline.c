@@ -386,12 +386,18 @@ static int keyline_challenge(struct driver_session *s, const uint8_t challenge[N
     return buf_append(ret_sig, sig->bytes, sig->num, e);
 }
 
+/* The session remembers it: when the record is lost right after, the same session identifies the
+ * device again, and a sealed one makes no request any more. */
 static int keyline_seal(struct driver_session *s, struct err *e)
 {
+    struct link *l = s->state;
     struct kl_msg m;
 
     kl_msg_init(&m, 0, KL_OP_SEAL, KL_REQUEST);
-    return link_transact(s->state, &m, e);
+    if (link_transact(l, &m, e) < 0)
+        return -1;
+    l->state = KL_STATE_SEALED;
+    return 0;
 }
 
 static int keyline_verdict(struct driver_session *s, bool pass, const char *text, struct err *e)

@@ -18,7 +18,7 @@ struct link {
     uint32_t baud;      /* 0: not a serial line */
     uint32_t key_types; /* bit kl_key_type */
     uint32_t object_max[KL_OBJECT_REQUEST];
-    uint32_t state; /* enum kl_state at HELLO */
+    uint32_t state; /* enum kl_state at HELLO, or after SEAL */
     char model[NAME_BYTES_MAX + 1];
     bool greeted;
     bool heard; /* what arrived during the running request was no answer to it */

@@ -341,7 +341,12 @@ static void test_sealed(void **state)
     BAD(driver_keyline.seal(&s, &cause), ERR_DEVICE_REFUSED);
     BAD(driver_keyline.keygen(&s, "P-384", &cause), ERR_DEVICE_REFUSED);
     GOOD(driver_keyline.install(&s, DRIVER_CERT, bytes, sizeof bytes, &cause));
+    GOOD(driver_keyline.identify(&s, &id, &cause));
+    assert_false(id.sealed);
     GOOD(driver_keyline.seal(&s, &cause));
+    /* jobd may die between the seal and the record: the same session asks again. */
+    GOOD(driver_keyline.identify(&s, &id, &cause));
+    assert_true(id.sealed);
     driver_keyline.close(&s);
     rig_restart(&r);
     rig_open(&r, &s);

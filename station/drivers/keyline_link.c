@@ -89,14 +89,33 @@ static int64_t line_ms(const struct link *l)
     return kl_line_ms(l->wire_len + KL_WIRE_BYTES(l->frame_max), l->baud);
 }
 
-/* Sends the request once and waits for its answer. ERR_DEVICE_SILENT: try again. */
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How much longer a WAIT asks for; all waits of one request count together, in whichever try they
+ * came. */
+static int read_wait(struct link *l, uint8_t op, uint32_t *ret_ms, struct err *e)
+{
+    int64_t now = time_monotonic_ms();
+
+    if (l->waiting_since_ms == 0)
+        l->waiting_since_ms = now;
+    *ret_ms = kl_msg_num(&l->answer, KL_FIELD_WAIT_MS, 0);
+    if (now - l->waiting_since_ms + *ret_ms > KL_WAIT_MAX_MS)
+        return link_garbage(e, op, "it asks for more time than any work takes");
+    return 0;
+}
+
+/* Sends the request once and waits for its answer, not beyond limit_ms. ERR_DEVICE_SILENT: try
+ * again. */
 static int try_once(
         struct link *l, uint8_t op, uint32_t turnaround_ms, int64_t limit_ms, struct err *e)
 {
-    int64_t start = time_monotonic_ms(), waited_ms = 0;
-    int64_t deadline = start + line_ms(l) + turnaround_ms;
+    int64_t deadline = earlier(time_monotonic_ms() + line_ms(l) + turnaround_ms, limit_ms);
+    uint32_t wait_ms;
 
-    deadline = deadline < limit_ms ? deadline : limit_ms;
     if (l->io->write(l->io, l->wire, l->wire_len, deadline, e) < 0)
         return -1;
     while (read_frame(l, deadline, e) == 0) {
@@ -108,11 +127,9 @@ static int try_once(
             return link_garbage(e, op, "an answer that is no message of the link");
         if (l->answer.kind != KL_WAIT)
             return l->answer.kind == KL_REFUSAL ? refused(l, e) : 0;
-        uint32_t ms = kl_msg_num(&l->answer, KL_FIELD_WAIT_MS, 0);
-        waited_ms = time_monotonic_ms() - start;
-        if (ms > KL_WAIT_MAX_MS || waited_ms + ms > KL_WAIT_MAX_MS)
-            return link_garbage(e, op, "it asks for more time than any work takes");
-        deadline = time_monotonic_ms() + ms + line_ms(l) + turnaround_ms;
+        if (read_wait(l, op, &wait_ms, e) < 0)
+            return -1;
+        deadline = earlier(time_monotonic_ms() + wait_ms + line_ms(l) + turnaround_ms, limit_ms);
     }
     return -1;
 }
@@ -125,17 +142,16 @@ static int begin_request(struct link *l, struct kl_msg *m, struct err *e)
     size_t len = kl_msg_encode(m, payload, l->frame_max - KL_CRC_BYTES);
     l->wire_len = len ? kl_frame_encode(payload, len, l->wire, sizeof l->wire) : 0;
     l->heard = false;
+    l->waiting_since_ms = 0;
     return l->wire_len ? 0 : err_set(e, ERR_BUG, "%s does not fit into a frame", kl_op_name(m->op));
 }
 
-static uint32_t turnaround(uint8_t op, unsigned try)
+static uint32_t turnaround(uint8_t op, unsigned repeats)
 {
     uint32_t base = kl_op_turnaround_ms(op);
     uint32_t most = base > KL_TURNAROUND_MAX_MS ? base : KL_TURNAROUND_MAX_MS;
 
-    return base << try < most ? base <<
-    try : most
-        ;
+    return base << repeats < most ? base << repeats : most;
 }
 
 int link_transact_tries(struct link *l, struct kl_msg *m, unsigned tries, struct err *e)
@@ -144,9 +160,9 @@ int link_transact_tries(struct link *l, struct kl_msg *m, unsigned tries, struct
 
     if (begin_request(l, m, e) < 0)
         return -1;
-    for (unsigned try = 0; try < tries; try++) {
+    for (unsigned repeats = 0; repeats < tries; repeats++) {
         err_clear(&cause);
-        if (try_once(l, m->op, turnaround(m->op, try), INT64_MAX, &cause) == 0)
+        if (try_once(l, m->op, turnaround(m->op, repeats), INT64_MAX, &cause) == 0)
             return 0;
         if (cause.id != ERR_DEVICE_SILENT)
             break;
@@ -171,11 +187,12 @@ int link_hello(struct link *l, struct kl_msg *m, unsigned timeout_ms, struct err
 
     if (begin_request(l, m, e) < 0)
         return -1;
-    for (unsigned try = 0;; try++) {
+    for (unsigned repeats = 0;; repeats++) {
         err_clear(&cause);
         /* Whatever half frame the device or the line holds ends here. */
         if (l->io->write(l->io, resync, sizeof resync, limit, &cause) == 0 &&
-                try_once(l, m->op, turnaround(m->op, try < 3 ? try : 3), limit, &cause) == 0)
+                try_once(l, m->op, turnaround(m->op, repeats < 3 ? repeats : 3), limit, &cause) ==
+                        0)
             return 0;
         if (cause.id != ERR_DEVICE_SILENT || time_monotonic_ms() >= limit)
             break;

@@ -21,7 +21,8 @@ struct link {
     uint32_t state; /* enum kl_state at HELLO, or after SEAL */
     char model[NAME_BYTES_MAX + 1];
     bool greeted;
-    bool heard; /* what arrived during the running request was no answer to it */
+    int64_t waiting_since_ms; /* the first WAIT of the running request; 0: none came */
+    bool heard;               /* what arrived during the running request was no answer to it */
     struct kl_frame_rx rx;
     struct kl_msg answer; /* its strings lie in rx_bytes until the next request */
     uint8_t input[512];   /* read, not yet pushed */

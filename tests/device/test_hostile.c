@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "station/drivers/keyline_link.h"
 
 struct liar {
     struct io io;
@@ -14,8 +15,9 @@ struct liar {
     size_t head, tail;
     /* Fills the answer; false: none. */
     bool (*answer)(const struct kl_msg *request, struct kl_msg *answer);
-    const char *babble; /* answers this text instead */
-    bool endless;       /* and never stops */
+    const char *babble;  /* answers this text instead */
+    bool endless;        /* and never stops */
+    int64_t patience_ms; /* the latest deadline of the driver's reads */
 };
 
 static bool good_hello(const struct kl_msg *q, struct kl_msg *a)
@@ -70,7 +72,7 @@ static int liar_read(
     struct liar *l = io->ctx;
     size_t n = l->tail - l->head < cap ? l->tail - l->head : cap;
 
-    (void)deadline_ms;
+    l->patience_ms = deadline_ms > l->patience_ms ? deadline_ms : l->patience_ms;
     if (l->endless) {
         memset(bytes, 'A', cap);
         *ret_len = cap;
@@ -195,6 +197,53 @@ static void test_lying_hello(void **state)
     }
 }
 
+/* --- waits --- */
+
+static struct link *link_of; /* the session under test */
+static unsigned waits;
+
+static bool begs(const struct kl_msg *q, struct kl_msg *a)
+{
+    if (q->op == KL_OP_PING && waits++) /* all but five seconds have passed since the first one */
+        link_of->waiting_since_ms -= KL_WAIT_MAX_MS - 5000;
+    kl_msg_init(a, a->seq, a->op, KL_WAIT);
+    kl_msg_put_num(a, KL_FIELD_WAIT_MS, 10000);
+    return q->op == KL_OP_HELLO || q->op == KL_OP_PING;
+}
+
+/* A port is asked every second who is there: no device may make that minutes. */
+static void test_hello_ends_in_time(void **state)
+{
+    static struct liar l;
+    struct driver_session s;
+
+    (void)state;
+    liar_init(&l);
+    l.answer = begs;
+    int64_t start = time_monotonic_ms();
+    assert_int_equal(opened(&l, &s, 50), ERR_DEVICE_GARBAGE);
+    assert_in_range(l.patience_ms, start, time_monotonic_ms() + 50);
+}
+
+/* The repeats of one request share what it may wait. */
+static void test_waits_are_counted_together(void **state)
+{
+    static struct liar l;
+    struct driver_session s;
+    struct err e = {0};
+
+    (void)state;
+    liar_init(&l);
+    assert_int_equal(opened(&l, &s, 200), ERR_NONE);
+    l.answer = begs;
+    link_of = s.state;
+    waits = 0;
+    assert_int_equal(driver_keyline.ping(&s, &e), -1);
+    assert_string_equal(err_name(e.id), err_name(ERR_DEVICE_GARBAGE));
+    assert_int_equal(waits, 2);
+    driver_keyline.close(&s);
+}
+
 /* --- the other operations: each lie answers one operation --- */
 
 static uint8_t digest[KL_SHA256_BYTES];
@@ -281,6 +330,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(test_silence_and_babble),
             cmocka_unit_test(test_lying_hello),
+            cmocka_unit_test(test_hello_ends_in_time),
+            cmocka_unit_test(test_waits_are_counted_together),
             cmocka_unit_test(test_lying_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

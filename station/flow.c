@@ -246,9 +246,13 @@ int flow_run(struct flow *f, struct err *e)
     if (cause.id == ERR_DEVICE_DONE && f->completing)
         return 0;
     if (*f->claim.run && !flow_may_retry(cause.id)) {
-        struct err ignored = {0}; /* a jobd that died meanwhile has ended the run itself */
-        if (slot_fail(f->panel->bus, f->claim.run, &cause, flow_is_a_lie(cause.id), &ignored))
-            log_err(LOG_WARNING, "fail-not-recorded", &ignored);
+        struct err unrecorded = {0};
+        if (slot_fail(f->panel->bus, f->claim.run, &cause, flow_is_a_lie(cause.id), &unrecorded)) {
+            log_err(LOG_WARNING, "fail-not-recorded", &unrecorded);
+            /* A run that stayed open would keep the device busy, here and in every other slot: it
+             * ends with its connection. */
+            panel_disconnect(f->panel);
+        }
     }
     *e = cause;
     return -1;

@@ -63,7 +63,7 @@
 #define SLOT_RETRY_MAX_MS      5000u               /* what is away is noticed when it is back, by 64 slots without a crowd */
 #define SLOT_SIGNER_RETRY_MS   2000u               /* within a run, for a signer or a token that is away */
 #define SLOT_PORT_MS           1000u               /* the longest that a change of the port, or of jobd, stays unnoticed */
-#define SLOT_TROUBLE_MS        250u                /* between two tries at a port that others hold, or a device that talks nonsense */
+#define SLOT_TROUBLE_MS        250u                /* between two tries at a port that others hold, or a device that talks nonsense or restarts */
 #define SLOT_UNWATCHED_MS      50u                 /* the same without inotify: swap time counts */
 #define USB_READ_BYTES         4096u               /* whole packets of every speed, so that none overflows */
 #define SLOT_AUTO_MAX          64u                 /* slots of `keyline run --slots`: what two cores carry */

@@ -74,6 +74,9 @@ static enum err_id provision(struct driver_session *s, struct panel *panel)
         }
         if (e.id == ERR_DEVICE_GONE) {
             log_err(LOG_INFO, "gone", &e);
+            /* A hang-up ends this at once. One that only restarted must not cost a run each time
+             * its power breaks down, as fast as it boots. */
+            driver_watch(s, SLOT_TROUBLE_MS, &e);
             break;
         }
         if (!flow_may_retry(e.id)) {

@@ -194,6 +194,7 @@ static void any_answer_to_fail_is_borne(void **state)
     jobd->refuse[M_FAIL] = ERR_BAD_STATE;
     jobd->refusals[M_FAIL] = 1;
     assert_ends(ERR_DEVICE_REFUSED);
+    wait_until(jobd->connections_lost == 1); /* which ends a run that could not be ended */
     jobd->die_in = M_FAIL;
     jobd->die_times = 1;
     assert_ends(ERR_DEVICE_REFUSED);
@@ -213,6 +214,26 @@ static void a_fail_stays_until_the_device_is_out(void **state)
     assert_shown("fail sensor-0001: installing the certificate: scripted (The device refused a "
                  "step: set it aside");
     assert_int_equal(jobd->calls[M_CLAIM], 1); /* not tried again by itself */
+}
+
+static void stop_restarting(struct fake_device *d, enum stage s)
+{
+    d->pulled |= s == S_OPEN && d->calls[S_OPEN] == 3;
+}
+
+/* Its power breaks down at its first work, on a port that does not hang up: each hello is good. */
+static void one_that_restarts_all_the_time_does_not_fill_the_registry(void **state)
+{
+    (void)state;
+    device.fail[S_KEYGEN] = device.fail[S_PING] = ERR_DEVICE_GONE;
+    device.on_stage = stop_restarting;
+    int64_t start = time_monotonic_ms();
+    serve();
+    serve();
+    assert_true(time_monotonic_ms() - start >= 2 * SLOT_TROUBLE_MS - 10);
+    start = time_monotonic_ms();
+    serve(); /* pulled: the next one may be in already */
+    assert_true(time_monotonic_ms() - start < SLOT_TROUBLE_MS);
 }
 
 static void fall_silent(struct fake_device *d, enum stage s)
@@ -531,6 +552,7 @@ int main(void)
             CASE(jobds_refusals_come_through),
             CASE(any_answer_to_fail_is_borne),
             CASE(a_fail_stays_until_the_device_is_out),
+            CASE(one_that_restarts_all_the_time_does_not_fill_the_registry),
             CASE(dead_in_its_port_it_stays_a_fail),
             CASE(slow_once_it_is_not_run_again_by_itself),
             CASE(only_its_own_key_proves_it),

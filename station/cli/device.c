@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "jobs/jobs_client.h"
+#include "jobs/states.h"
 #include "station/cli/cli.h"
 #include "station/cli/certificate.h"
 #include "station/cli/job.h"
@@ -103,11 +104,11 @@ static void show_runs(struct cli *c, const json_t *runs)
 
 static void show_upstream(struct cli *c, const json_t *device)
 {
-    bool registered = *json_text(device, "serial") != '\0';
+    bool registered = strcmp(json_text(device, "state"), device_state_name(DEVICE_ENROLLED)) != 0;
     screen_fact(&c->out, "Reached upstream",
             json_is_true(json_object_get(device, "synced")) ? "yes, acknowledged"
             : registered ? "not yet: keyline sync status says why"
-                         : "no: it has no certificate yet");
+                         : "no: it is not registered");
 }
 
 int device_show(struct cli *c, json_t *answer, struct err *e)

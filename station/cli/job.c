@@ -65,7 +65,7 @@ int job_show(struct cli *c, json_t *answer, struct err *e)
     screen_fact(&c->out, "Approver", json_text(job, "approver"));
     if (json_number(job, "quota") > 0)
         screen_fact(&c->out, "Quota", number_format(json_number(job, "quota"), n[0]));
-    fact_time(c, "Approval valid until", job, "not_after");
+    fact_time(c, "Approval ends", job, "not_after");
     fact_time(c, "Completed", job, "completed");
     screen_fact(&c->out, "Profile", json_text(job, "profile"));
     screen_fact(&c->out, "Binding", json_text(job, "binding"));

@@ -15,6 +15,7 @@
 
 #include "base/text.h"
 
+#define LABEL_MAX 64u
 #define WIDTH_MIN 40u
 #define WIDTH_MAX 400u
 
@@ -217,7 +218,8 @@ void screen_fact(const struct screen *s, const char *label, const char *value)
         return;
     screen_printf(s, "  ");
     screen_style(s, STYLE_DIM);
-    screen_cell(s, label, SCREEN_LABEL);
+    unsigned width = screen_put(s, label, LABEL_MAX);
+    screen_space(s, width + 2 > SCREEN_LABEL ? 2 : SCREEN_LABEL - width);
     screen_style(s, STYLE_PLAIN);
     screen_put(s, value, 0);
     screen_printf(s, "\n");

@@ -38,7 +38,7 @@ enum style screen_state_style(const char *state);
 /* A bar of `columns`, `done` of `total` full. */
 void screen_bar(const struct screen *s, uint64_t done, uint64_t total, unsigned columns);
 
-/* "  Label               value": one fact. A NULL or empty value is left out. */
+/* "  Label               value": one fact. A NULL or empty value is left out; a long label moves its value on. */
 void screen_fact(const struct screen *s, const char *label, const char *value);
 void screen_factf(const struct screen *s, const char *label, const char *fmt, ...)
         __attribute__((format(printf, 3, 4)));

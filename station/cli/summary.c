@@ -19,7 +19,7 @@ static void show_yield(struct cli *c, const json_t *s)
             number_format(json_number(s, "rows"), of));
     screen_factf(&c->out, "Failed", "%s", number_format(failed, n));
     if (left > 0)
-        screen_factf(&c->out, "Not plugged in yet", "%s", number_format(left, n));
+        screen_factf(&c->out, "Without a run yet", "%s", number_format(left, n));
     if (json_number(s, "in_progress") > 0)
         screen_factf(&c->out, "In progress", "%s", number_format(json_number(s, "in_progress"), n));
     if (yield >= 0)

@@ -160,18 +160,24 @@ static unsigned long_width(struct widths w)
     return w.name + 2 + STATE_WIDTH + 2 + w.device;
 }
 
-/* Exactly `columns` wide, at least long_width(). */
+/* Exactly `columns` wide, at least long_width(). A device that did not say who it is leaves its
+ * room to the reason. */
 static void draw_long(const struct screen *s, const json_t *slot, struct widths w, unsigned columns)
 {
-    const char *word = words[word_of(slot)].word;
+    const char *device = json_text(slot, "device_name"), *text = json_text(slot, "text");
+    unsigned room = columns > long_width(w) + 2 ? columns - long_width(w) - 2 : 0;
     screen_cell(s, json_text(slot, "name"), w.name);
     screen_space(s, 2);
-    draw_word(s, word, STATE_WIDTH);
+    draw_word(s, words[word_of(slot)].word, STATE_WIDTH);
     screen_space(s, 2);
-    screen_cell(s, json_text(slot, "device_name"), w.device);
-    if (columns > long_width(w) + 2) {
+    if (!*device && screen_measure(s, text) > room) {
+        screen_cell(s, text, columns - (long_width(w) - w.device));
+        return;
+    }
+    screen_cell(s, device, w.device);
+    if (room > 0) {
         screen_space(s, 2);
-        screen_cell(s, json_text(slot, "text"), columns - long_width(w) - 2);
+        screen_cell(s, text, room);
     }
 }
 

@@ -118,13 +118,12 @@ static int add_certificate_event(struct registry *r, const struct run_facts *f,
     return result;
 }
 
-int run_certified(struct registry *r, const struct site *s, const char *run, const uint8_t *cert,
-        size_t cert_len, struct err *e)
+int run_certified(
+        struct registry *r, const char *run, const uint8_t *cert, size_t cert_len, struct err *e)
 {
     struct run_facts f;
     struct certificate_facts facts;
     bool fresh;
-    (void)s;
     /* Both steps at once: the device answered the nonce before the signer was asked, and only the
      * certificate is worth a commit. */
     if (run_facts_load(r, run, &f, e) || set_step(r, &f, RUN_KEYED, e) ||

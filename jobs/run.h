@@ -40,8 +40,8 @@ struct run_request {
 int run_request(struct registry *r, const char *run, struct run_request *ret, struct err *e);
 void run_request_done(struct run_request *q);
 /* The signer issued cert: keyed, certified. */
-int run_certified(struct registry *r, const struct site *s, const char *run, const uint8_t *cert,
-        size_t cert_len, struct err *e);
+int run_certified(
+        struct registry *r, const char *run, const uint8_t *cert, size_t cert_len, struct err *e);
 /* installed; a device that holds its certificate from an earlier run needs no new one. */
 int run_installed(struct registry *r, const char *run, struct err *e);
 /* Verifies the signature, then: device Registered, run recorded, event, outbox record, and the job Completed with its

@@ -181,7 +181,7 @@ static void on_certified(
         pending_free(p);
         return;
     }
-    if (run_certified(j->registry, &j->site, p->text, cert, len, &e) == 0)
+    if (run_certified(j->registry, p->text, cert, len, &e) == 0)
         reply = bytes_reply(p->call, cert, len, &e);
     commit_end(j->commit, p->call, reply, &e);
     pending_free(p);

@@ -14,8 +14,7 @@
 #include "jobs/states.h"
 #include "station/proof.h"
 
-/* --- what the device is
- * ------------------------------------------------------------------------------------------ */
+/* --- what the device is --- */
 
 static bool printable(const char *s, size_t cap)
 {
@@ -56,8 +55,7 @@ static int claim(struct flow *f, struct err *e)
     return 0;
 }
 
-/* --- its key and its certificate
- * --------------------------------------------------------------------------------- */
+/* --- its key and its certificate --- */
 
 static int make_key(struct flow *f, struct err *e)
 {
@@ -106,8 +104,7 @@ static int certify(struct flow *f, struct err *e)
     }
 }
 
-/* --- its credentials
- * --------------------------------------------------------------------------------------------- */
+/* --- its credentials --- */
 
 static int read_back(
         struct flow *f, enum driver_object o, const struct buf *want, bool *ret_same, struct err *e)
@@ -167,8 +164,7 @@ static int advance(struct flow *f, struct err *e)
     return slot_advance(f->panel->bus, f->claim.run, run_step_info(RUN_INSTALLED)->name, e);
 }
 
-/* --- the proof, and the record
- * ----------------------------------------------------------------------------------- */
+/* --- the proof, and the record --- */
 
 static int prove(struct flow *f, struct err *e)
 {
@@ -194,9 +190,7 @@ static int complete(struct flow *f, struct err *e)
     return r;
 }
 
-/* --- the way
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- the way --- */
 
 enum when { ALWAYS, UNSEALED, SEALED };
 

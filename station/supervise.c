@@ -83,9 +83,7 @@ static void set_state(struct child *c, enum supervise_state state)
     o->on_change(o->ctx, &told, ready, c->supervisor->count);
 }
 
-/* --- starting
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- starting --- */
 
 /* One shot, replacing what *source held. */
 static int arm(struct supervisor *s, sd_event_source **source, unsigned ms,
@@ -237,9 +235,7 @@ static void child_start(struct child *c)
     set_state(c, SUPERVISE_STARTING);
 }
 
-/* --- READY=1
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- READY=1 --- */
 
 static void child_ready(struct supervisor *s, pid_t pid)
 {
@@ -324,9 +320,7 @@ static int open_notify(struct supervisor *s, struct err *e)
     return r < 0 ? err_set_errno(e, -r, "watching the notify socket") : 0;
 }
 
-/* --- stopping
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- stopping --- */
 
 static int on_stop_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -406,8 +400,7 @@ static int watch_signals(struct supervisor *s, struct err *e)
     return 0;
 }
 
-/* --- what there is to run
- * ---------------------------------------------------------------------------------------- */
+/* --- what there is to run --- */
 
 /* option: "--slot=" and such, or "" for the program itself. */
 static int add_arg(struct child *c, const char *option, const char *value, struct err *e)

@@ -68,9 +68,7 @@ static void serve(void)
 /* A tile is sent without waiting: give it the time to arrive. */
 #define assert_shown(prefix) wait_until(fake_jobd_saw(jobd, prefix))
 
-/* --- the good way
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the good way --- */
 
 static void passes(void **state)
 {
@@ -122,8 +120,7 @@ static void pass_is_shown_only_after_complete_was_answered(void **state)
     assert_int_equal(jobd->calls[M_FAIL], 0);
 }
 
-/* --- a device that fails
- * ----------------------------------------------------------------------------------------- */
+/* --- a device that fails --- */
 
 static void a_failing_stage_fails_the_run_with_its_reason(void **state)
 {
@@ -278,8 +275,7 @@ static void slow_once_it_is_not_run_again_by_itself(void **state)
     assert_int_equal(jobd->calls[M_CLAIM], 1);
 }
 
-/* --- a device that lies
- * ------------------------------------------------------------------------------------------ */
+/* --- a device that lies --- */
 
 static void only_its_own_key_proves_it(void **state)
 {
@@ -334,8 +330,7 @@ static void names_that_are_no_text_do_not_leave_us(void **state)
     assert_string_equal(jobd->order, "");
 }
 
-/* --- a device that comes back
- * ------------------------------------------------------------------------------------ */
+/* --- a device that comes back --- */
 
 static void pulled_after_certification_it_goes_on(void **state)
 {
@@ -383,8 +378,7 @@ static void sealed_with_anything_else_it_is_not_ours(void **state)
     assert_int_equal(jobd->calls[M_COMPLETE], 0);
 }
 
-/* --- what is not the unit's fault
- * -------------------------------------------------------------------------------- */
+/* --- what is not the unit's fault --- */
 
 static void stale_nonces_are_renewed(void **state)
 {

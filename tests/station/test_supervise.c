@@ -18,9 +18,7 @@
 static char root[64], programs[128], journal[128];
 static struct paths paths;
 
-/* --- the programs
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the programs --- */
 
 /* One write, so that lines of several processes stay whole. */
 static void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -74,9 +72,7 @@ static int act(const char *name, int argc, char **argv)
     return 0;
 }
 
-/* --- the frame
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- the frame --- */
 
 static int make_root(void **state)
 {
@@ -202,9 +198,7 @@ static int stop(pid_t pid, int signal_number)
     return status;
 }
 
-/* --- the tests
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- the tests --- */
 
 static void starts_in_order_and_stops_backwards(void **state)
 {

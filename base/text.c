@@ -149,6 +149,18 @@ static bool is_control(uint32_t c)
     return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029;
 }
 
+bool text_is_printable(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        uint32_t c;
+        size_t n = utf8_next(s + i, len - i, &c);
+        if (n == 0 || is_control(c))
+            return false;
+        i += n;
+    }
+    return true;
+}
+
 void text_make_printable(char *s)
 {
     size_t len = strlen(s);
@@ -174,14 +186,7 @@ bool name_valid(const char *s, size_t len)
         return false;
     if ((len == 1 && s[0] == '.') || (len == 2 && s[0] == '.' && s[1] == '.'))
         return false;
-    for (size_t i = 0; i < len;) {
-        uint32_t c;
-        size_t n = utf8_next(s + i, len - i, &c);
-        if (n == 0 || is_control(c) || c == '/')
-            return false;
-        i += n;
-    }
-    return true;
+    return memchr(s, '/', len) == NULL && text_is_printable(s, len);
 }
 
 void time_format(int64_t unix_ms, char *out)

@@ -18,6 +18,8 @@ int base64url_decode(const char *text, size_t len, struct buf *out, struct err *
 size_t utf8_next(const char *s, size_t len, uint32_t *ret);
 bool utf8_valid(
         const char *s, size_t len); /* RFC 3629; NUL, surrogates and overlong forms refused */
+/* UTF-8 without control characters (C0, DEL, C1) or line separators. */
+bool text_is_printable(const char *s, size_t len);
 /* Puts '?' for every control character and for bytes that are not UTF-8: safe for terminals, logs and D-Bus. */
 void text_make_printable(char *s);
 /* A name people type and programs put into paths and topics: 1..NAME_BYTES_MAX bytes of valid UTF-8,

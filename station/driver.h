@@ -9,9 +9,9 @@
 #include "base/limits.h"
 #include "station/io.h"
 
+/* What the device reports. Texts are printable (text_is_printable) before they leave the driver. */
 struct driver_identity {
-    char hwid[HWID_BYTES_MAX +
-              1]; /* what the device reports; checked printable UTF-8 before it leaves the driver */
+    char hwid[HWID_BYTES_MAX + 1];
     char name[NAME_BYTES_MAX + 1];  /* "" when the device has no name of its own */
     char model[NAME_BYTES_MAX + 1]; /* hardware and firmware, for the record */
     bool sealed;                    /* it takes no new credentials any more */

@@ -19,12 +19,7 @@
 static bool printable(const char *s, size_t cap)
 {
     size_t len = strnlen(s, cap);
-    if (len == cap || !utf8_valid(s, len))
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
-            return false;
-    return true;
+    return len < cap && text_is_printable(s, len);
 }
 
 static int identify(struct flow *f, struct err *e)

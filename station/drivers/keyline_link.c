@@ -12,18 +12,10 @@ int link_garbage(struct err *e, uint8_t op, const char *what)
     return err_set(e, ERR_DEVICE_GARBAGE, "%s: %s", kl_op_name(op), what);
 }
 
-/* Whether a text may leave the driver: UTF-8 without control characters (C0, DEL, C1). */
-static bool printable(const uint8_t *text, size_t len)
+/* Whether a text may leave the driver. */
+static bool printable(const struct kl_value *text)
 {
-    if (!utf8_valid((const char *)text, len))
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < 0x20 || text[i] == 0x7F)
-            return false;
-        if (text[i] == 0xC2 && text[i + 1] < 0xA0) /* valid UTF-8: a second byte follows */
-            return false;
-    }
-    return true;
+    return text->num <= KL_TEXT_MAX && text_is_printable((const char *)text->bytes, text->num);
 }
 
 static enum err_id refusal_id(uint32_t error)
@@ -49,7 +41,7 @@ static int refused(const struct link *l, struct err *e)
     const struct kl_msg *m = &l->answer;
     const struct kl_value *text = &m->field[KL_FIELD_TEXT];
     uint32_t error = kl_msg_num(m, KL_FIELD_ERROR, 0);
-    bool detail = text->num && text->num <= KL_TEXT_MAX && printable(text->bytes, text->num);
+    bool detail = text->num && printable(text);
 
     if (error == 0)
         return link_garbage(e, m->op, "a refusal without a reason");
@@ -220,7 +212,7 @@ int link_text(const struct link *l, enum kl_field f, char *out, size_t cap, stru
     out[0] = 0;
     if (v->num == 0)
         return 0;
-    if (v->num > KL_TEXT_MAX || v->num >= cap || !printable(v->bytes, v->num))
+    if (v->num >= cap || !printable(v))
         return link_garbage(e, l->answer.op, "a text is too long or holds unprintable bytes");
     memcpy(out, v->bytes, v->num);
     out[v->num] = 0;

@@ -135,6 +135,12 @@ static void names(void **state)
         if (name_valid(bad[i], strlen(bad[i])))
             fail_msg("bad name %zu was accepted", i);
     assert_false(name_valid("a\0b", 3));
+    assert_true(text_is_printable("", 0));
+    assert_true(text_is_printable(" a/b \xc2\xa0\xe2\x82\xac", 10));
+    assert_false(text_is_printable("a\0b", 3));
+    assert_false(text_is_printable("a\xc2\x9b", 3)); /* C1: CSI */
+    assert_false(text_is_printable("a\xe2\x80\xa8", 4));
+    assert_false(text_is_printable("a\xc2", 2));
 }
 
 static void times(void **state)

@@ -322,6 +322,8 @@ static void names_that_are_no_text_do_not_leave_us(void **state)
     assert_ends(ERR_DEVICE_GARBAGE);
     strcpy(device.identity.hwid, "hw\x1b[2J");
     assert_ends(ERR_DEVICE_GARBAGE);
+    strcpy(device.identity.hwid, "hw\xc2\x9b[2J"); /* CSI as a character of C1 */
+    assert_ends(ERR_DEVICE_GARBAGE);
     strcpy(device.identity.hwid, "hw\xc0\xaf");
     assert_ends(ERR_DEVICE_GARBAGE);
     strcpy(device.identity.hwid, "");

@@ -14,13 +14,12 @@ struct http;
 
 /* Texts are copied; NULL or "" where there is none. */
 struct http_options {
-    const char *ca_file;   /* PEM; none: the system's CAs */
-    const char *cert_file; /* PEM, our client certificate */
-    const char *key_file;  /* PEM, its key */
-    const char *user;      /* Basic authentication (inside TLS) */
-    const char
-            *password_file; /* read anew for every request, so that a corrected one takes effect */
-    unsigned timeout_s;     /* silence of the server that ends a request */
+    const char *ca_file;       /* PEM; none: the system's CAs */
+    const char *cert_file;     /* PEM, our client certificate */
+    const char *key_file;      /* PEM, its key */
+    const char *user;          /* Basic authentication (inside TLS) */
+    const char *password_file; /* read for every request, so that a corrected one takes effect */
+    unsigned timeout_s;        /* silence of the server that ends a request */
 };
 /* Borrowed until the answer came or the request was cancelled. */
 struct http_request {

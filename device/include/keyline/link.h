@@ -8,23 +8,21 @@
 
 #define KL_VERSION 1u /* of this protocol; HELLO agrees on one */
 
-/* A frame's size is counted before COBS: head, map and CRC. */
-#define KL_FRAME_DEFAULT                                                                           \
-    512u /* what every device takes, and the limit until HELLO has agreed on more */
-#define KL_FRAME_LARGEST                                                                           \
-    4096u /* CRC-32 detects every 3-bit error up to 11 kB; a lost 4 KB costs 10 ms at 4M baud */
-#define KL_HEAD_BYTES 4u /* sequence number (2, little-endian), operation, kind */
-#define KL_CRC_BYTES  4u
+/* A frame's size is counted before COBS: head, map and CRC. Every device takes the default, which
+ * is the limit until HELLO has agreed on more. The largest: CRC-32 detects every 3-bit error up to
+ * 11 kB, and a lost 4 KB costs 10 ms at 4M baud. */
+#define KL_FRAME_DEFAULT 512u
+#define KL_FRAME_LARGEST 4096u
+#define KL_HEAD_BYTES    4u /* sequence number (2, little-endian), operation, kind */
+#define KL_CRC_BYTES     4u
 /* What surrounds the DATA of a WRITE or of a READ's answer, rounded up. */
 #define KL_DATA_OVERHEAD 32u
 
 #define KL_NONCE_BYTES     32u
 #define KL_CHALLENGE_BYTES 32u
 #define KL_SHA256_BYTES    32u
-#define KL_TEXT_MAX                                                                                \
-    128u /* hwid, name, model, firmware, common name, verdict's and error's text                   \
-          */
-#define KL_SIGNATURE_MAX 512u /* RSA-4096 */
+#define KL_TEXT_MAX        128u /* names, and the text of a verdict or an error */
+#define KL_SIGNATURE_MAX   512u /* RSA-4096 */
 
 /* A device signs this, its NUL included, then the challenge (base/challenge.h is the host's copy; a
  * test compares). */
@@ -34,10 +32,8 @@
  * plus min(turnaround << k, max(KL_TURNAROUND_MAX_MS, turnaround)). */
 #define KL_TRIES             5u
 #define KL_TURNAROUND_MAX_MS 2000u
-#define KL_WAIT_MAX_MS                                                                             \
-    300000u                   /* all WAITs of one request: RSA-4096 on a small MCU takes minutes   \
-                               */
-#define KL_BAUD_UNKNOWN 9600u /* assumed until HELLO has told the line's speed */
+#define KL_WAIT_MAX_MS       300000u /* all WAITs of one request: RSA-4096 on a small MCU */
+#define KL_BAUD_UNKNOWN      9600u   /* assumed until HELLO has told the line's speed */
 
 enum kl_kind {
     KL_REQUEST = 0,

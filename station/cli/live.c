@@ -3,6 +3,7 @@
 #include "station/cli/live.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@ static const char leave_codes[] = "\033[0m\033[?7h\033[?25h";
 static struct termios before;
 static bool has_termios;
 static volatile sig_atomic_t redraw; /* the picture's place is not known any more */
-static unsigned lines;               /* of the picture that stands there */
+static sigset_t before_hold;
+static unsigned lines; /* of the picture that stands there */
 
 static void write_all(const char *text, size_t len)
 {
@@ -69,12 +71,6 @@ static void on_stop(int sig)
     errno = saved;
 }
 
-static void on_resize(int sig)
-{
-    (void)sig;
-    redraw = 1;
-}
-
 static const struct {
     void (*handler)(int);
     int sig, flags;
@@ -83,8 +79,7 @@ static const struct {
         {on_end, SIGTERM, SA_RESETHAND},
         {on_end, SIGHUP, SA_RESETHAND},
         {on_end, SIGQUIT, SA_RESETHAND},
-        {on_stop, SIGTSTP, SA_RESTART},
-        {on_resize, SIGWINCH, SA_RESTART},
+        {on_stop, SIGTSTP, 0},
 };
 
 static void catch_signals(bool on)
@@ -97,17 +92,39 @@ static void catch_signals(bool on)
     }
 }
 
+/* Ctrl-Z takes effect while waiting only: in the middle of a call it would break the call off. */
+static void hold_stop(sigset_t *ret_before)
+{
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTSTP);
+    sigprocmask(SIG_BLOCK, &stop, ret_before);
+}
+
 void live_begin(void)
 {
     lines = 0;
     redraw = 0;
     catch_signals(true);
+    hold_stop(&before_hold);
     enter();
+}
+
+void live_wait(unsigned ms)
+{
+    const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    ppoll(NULL, 0, &t, &before_hold);
+}
+
+void live_forget(void)
+{
+    redraw = 1;
 }
 
 void live_end(void)
 {
     leave();
+    sigprocmask(SIG_SETMASK, &before_hold, NULL);
     catch_signals(false);
 }
 

@@ -9,4 +9,8 @@
 void live_begin(void);
 /* The picture: lines that end in '\n', fewer than the terminal has. Replaces the one before. */
 void live_draw(struct screen *s, const char *text, size_t len);
+/* The terminal has another size: where the last picture stands is not known any more, the next one starts afresh. */
+void live_forget(void);
+/* Waits, and sees to Ctrl-Z meanwhile. */
+void live_wait(unsigned ms);
 void live_end(void);

@@ -159,7 +159,8 @@ static void draw(struct watch *w, const struct watch_view *v)
     struct screen *out = &w->cli->out, picture;
     char *text = NULL;
     size_t len = 0;
-    screen_resize(out);
+    if (screen_resize(out))
+        live_forget();
     picture = *out;
     picture.file = open_memstream(&text, &len);
     if (!picture.file)
@@ -225,7 +226,10 @@ static int follow(struct watch *w, int64_t idle_ms, struct err *e)
             return in_state(w, JOB_COMPLETED) ? 0 : CLI_FAILED;
         if (idle_ms > 0 && time_monotonic_ms() - w->moved_ms >= idle_ms)
             return CLI_IDLE;
-        nanosleep(&tick, NULL);
+        if (w->live)
+            live_wait(TICK_MS);
+        else
+            nanosleep(&tick, NULL);
     }
 }
 

@@ -21,7 +21,8 @@ void test_write(const char *name, const char *fmt, ...) __attribute__((format(pr
 
 /* The fake door org.keyline.Jobs1, in a process of its own. A call is answered with the content of answers/METHOD.json,
  * read anew each time, or refused as answers/METHOD.error says ("Name message"); for JobReport and DeviceList
- * answers/METHOD.ARG.json comes first, ARG being after_row or the cursor. Each call is a line of calls.log. */
+ * answers/METHOD.ARG.json comes first, ARG being after_row or the cursor. Each call is a line of calls.log. answers/delay-ms, when it is
+ * there, makes every answer take so long. */
 void fake_start(void);
 void fake_stop(void);
 void fake_answer(const char *method, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

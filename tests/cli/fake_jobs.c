@@ -102,6 +102,9 @@ static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error)
     log_args(m, log, page, sizeof page);
     fprintf(log, "\n");
     fclose(log);
+    char *delay = slurp("answers/delay-ms");
+    usleep(delay ? (useconds_t)atoi(delay) * 1000 : 0);
+    free(delay);
     return answer(m, sd_bus_message_get_member(m), page);
 }
 

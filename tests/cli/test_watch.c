@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -181,6 +183,38 @@ static void waits_for_an_appliance_that_went_away(void **state)
     tty_done(&t);
 }
 
+/* A stopped and a resized watch goes on: neither breaks a call off. */
+static void survives_ctrl_z_and_resizing(void **state)
+{
+    const char *const args[] = {"keyline", "job", "watch", "demo", NULL};
+    struct winsize size = {.ws_row = 24};
+    struct tty t;
+    int status;
+    (void)state;
+    job_is(8, 0, "In progress");
+    slots_are(16, 1);
+    test_write("answers/delay-ms", "80");
+    tty_start(&t, 80, 24, args);
+    assert_true(tty_expect(&t, "8 / 1,000", 5000));
+    for (unsigned i = 0; i < 40; i++) {
+        size.ws_col = (unsigned short)(60 + i % 40);
+        assert_int_equal(ioctl(t.fd, TIOCSWINSZ, &size), 0);
+        tty_expect(&t, "no such text", 5);
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        tty_type(&t, "\032");
+        assert_int_equal(waitpid(t.pid, &status, WUNTRACED), t.pid);
+        assert_true(WIFSTOPPED(status));
+        assert_int_equal(kill(t.pid, SIGCONT), 0);
+        tty_expect(&t, "no such text", 200);
+    }
+    unlink(test_path("answers/delay-ms"));
+    job_is(1000, 0, "Completed");
+    assert_int_equal(tty_end(&t), 0);
+    assert_terminal_in_order(&t);
+    tty_done(&t);
+}
+
 static void says_lines_without_a_terminal(void **state)
 {
     (void)state;
@@ -212,6 +246,7 @@ int main(void)
             cmocka_unit_test(sixteen_slots_fit_80x24),
             cmocka_unit_test(many_slots_stand_in_columns),
             cmocka_unit_test(waits_for_an_appliance_that_went_away),
+            cmocka_unit_test(survives_ctrl_z_and_resizing),
             cmocka_unit_test(says_lines_without_a_terminal),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -82,13 +82,22 @@ appliance_stop() {
 # upstream_start [PORT]: an unmodified apache2 with mod_dav over TLS on loopback; sets upstream_url. The store is
 # $KEYLINE_ROOT/upstream/store. With a port it comes back where it was.
 upstream_start() {
-    local dir=$KEYLINE_ROOT/upstream modules=/usr/lib/apache2/modules user=() attempt
-    mkdir -p "$dir/store"
+    local dir=$KEYLINE_ROOT/upstream modules=/usr/lib/apache2/modules user=() attempt outside
+    mkdir -p "$dir"
+    [ -e "$dir/store" ] || mkdir "$dir/store"
     [ -f "$dir/server.pem" ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
         -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout "$dir/server.key" -out "$dir/server.pem" 2>/dev/null
     if [ "$(id -u)" -eq 0 ]; then
+        # apache2 gives root up, and www-data may be unable to reach a directory below /root.
         user=("User www-data" "Group www-data")
         chown www-data: "$dir" "$dir/store"
+        if ! runuser -u www-data -- test -w "$dir/store"; then
+            outside=$(mktemp -d /tmp/keyline-upstream.XXXXXX)
+            rmdir "$dir/store"
+            mkdir "$outside/store"
+            ln -s "$outside/store" "$dir/store"
+            chown www-data: "$outside" "$outside/store"
+        fi
     fi
     for attempt in 1 2 3 4 5 6 7 8; do
         upstream_port=${1:-$((20000 + (RANDOM * attempt + $$) % 20000))}
@@ -111,11 +120,11 @@ MaxRequestWorkers 16
 SSLEngine on
 SSLCertificateFile $dir/server.pem
 SSLCertificateKeyFile $dir/server.key
-DocumentRoot $dir/store
-DavLockDB $dir/davlock
+DocumentRoot $(readlink -f "$dir/store")
+DavLockDB $(readlink -f "$dir/store").lock
 LogFormat "%m %U %>s" brief
 CustomLog $dir/access.log brief
-<Directory $dir/store>
+<Directory $(readlink -f "$dir/store")>
     Dav On
     Require all granted
 </Directory>

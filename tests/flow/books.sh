@@ -41,7 +41,7 @@ check_certificates() {
 
 # upstream_records: every record upstream holds, in order. The names sort as the numbers do, or are sorted here.
 upstream_records() {
-    find "$KEYLINE_ROOT/upstream/store" -name '*.ndjson' -printf '%f\t%p\n' | sort -n | cut -f2 | xargs -r cat
+    find "$KEYLINE_ROOT/upstream/store/" -name '*.ndjson' -printf '%f\t%p\n' | sort -n | cut -f2 | xargs -r cat
 }
 
 # check_upstream: what upstream holds is what the registry's outbox holds, byte for byte, nothing twice, no gap.

@@ -2,6 +2,7 @@
 /* Every key of keyline.conf: what the program accepts and what keyline.conf(5) says are both made from this table.
  * KEY(section, key, kind, default, min, max, meaning) and SLOT_KEY(key, kind, default, min, max, meaning), which stand
  * in the sections "slot NAME". Kind: STR or NUM. Whoever includes it defines the one or both of them. */
+#include "base/limits.h"
 #ifndef KEY
 #define KEY(section, key, kind, default_value, min, max, meaning)
 #endif
@@ -35,6 +36,6 @@ KEY("access", "jobs_user", STR, "keyline-jobs", 0, 0, "The user jobd runs as, if
 
 SLOT_KEY("port", STR, "", 0, 0, "Path of the serial device; it may be absent until something is plugged in. Required.")
 SLOT_KEY("driver", STR, "keyline", 0, 0, "The driver that talks to the devices of this slot.")
-SLOT_KEY("baud", NUM, "115200", 1200, 4000000, "Speed of the line.")
+SLOT_KEY("baud", NUM, LIMIT_TEXT(SLOT_BAUD_DEFAULT), SLOT_BAUD_MIN, SLOT_BAUD_MAX, "Speed of the line.")
 #undef KEY
 #undef SLOT_KEY

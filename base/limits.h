@@ -2,6 +2,10 @@
 /* Every numeric limit of the product, with its reason. Nothing else may state one. */
 #pragma once
 
+/* A limit as text, for help and for defaults of a file. */
+#define LIMIT_TEXT(limit)  LIMIT_TEXT_(limit)
+#define LIMIT_TEXT_(limit) #limit
+
 /* manifest */
 #define MANIFEST_BYTES_MAX    (200u * 1000 * 1000) /* the template's documented limit is 200 MB */
 #define MANIFEST_ROWS_MAX     2000000u             /* leaves of one job's tree; memory of an import stays under 1 GB */
@@ -55,6 +59,9 @@
 #define JOBD_BACKOFF_MAX_S     5                   /* jobd is on this machine and back within seconds */
 
 /* slots */
+#define SLOT_BAUD_MIN          9600                /* slower, one device takes minutes */
+#define SLOT_BAUD_MAX          4000000             /* the highest that termios names */
+#define SLOT_BAUD_DEFAULT      115200              /* what boot loaders and consoles speak */
 #define STALE_NONCES_MAX       3u                  /* a fourth means that the signer restarts all the time: start over */
 #define SIGNATURE_BYTES_MAX    1024u               /* a device's or a CA's: RSA-8192 */
 #define SLOT_HELLO_MS          1000u               /* how long one hello waits; an open port is asked again at once */

@@ -16,6 +16,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/text.h"
 
 struct io_serial {
@@ -54,8 +55,8 @@ static int speed_find(unsigned baud, speed_t *ret, struct err *e)
             *ret = speeds[i].speed;
             return 0;
         }
-    return err_set(
-            e, ERR_PORT, "%u baud is no rate a serial port has: use one of 9600 to 4000000", baud);
+    return err_set(e, ERR_PORT, "%u baud is no rate a serial port has: use a usual one of %d to %d",
+            baud, SLOT_BAUD_MIN, SLOT_BAUD_MAX);
 }
 
 /* EIO: a pty whose master closed, a USB adapter that was pulled while open; ENXIO, ENODEV: the same

@@ -75,7 +75,7 @@ static int take_defaults(struct slotd *s, const struct paths *paths, struct err 
     if (!s->driver && set_driver(s, mine ? mine->driver : "keyline", e))
         goto out;
     if (!s->baud)
-        s->baud = mine ? mine->baud : 115200;
+        s->baud = mine ? mine->baud : SLOT_BAUD_DEFAULT;
     r = 0;
 out:
     config_free(&config);
@@ -110,8 +110,9 @@ static int parse(int argc, char **argv, struct slotd *s, struct err *e)
                 return -1;
             break;
         case 'b':
-            if (text_parse_u64(optarg, &n) || n == 0 || n > 4000000)
-                return err_set(e, ERR_ARGUMENT, "--baud takes a number from 9600 to 4000000");
+            if (text_parse_u64(optarg, &n) || n < SLOT_BAUD_MIN || n > SLOT_BAUD_MAX)
+                return err_set(e, ERR_ARGUMENT, "--baud takes a number from %d to %d",
+                        SLOT_BAUD_MIN, SLOT_BAUD_MAX);
             s->baud = (unsigned)n;
             break;
         case 'h':

@@ -477,7 +477,7 @@ static int add_children(struct supervisor *s, struct err *e)
         struct config_slot slot = {.name = name,
                 .port = port,
                 .driver = o->auto_driver ? o->auto_driver : "keyline",
-                .baud = o->auto_baud ? o->auto_baud : 115200};
+                .baud = o->auto_baud ? o->auto_baud : SLOT_BAUD_DEFAULT};
         if (add_slot(s, &slot, e))
             return -1;
     }

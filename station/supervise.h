@@ -35,7 +35,7 @@ struct supervise_options {
     unsigned auto_slots;     /* further slots 01..NN (at most SLOT_AUTO_MAX), ... */
     const char *auto_ports;  /* ... with the ports auto_ports/slot01 ..; driver and baud below */
     const char *auto_driver; /* NULL: "keyline" */
-    unsigned auto_baud;      /* 0: 115200 */
+    unsigned auto_baud;      /* 0: SLOT_BAUD_DEFAULT */
     bool sync;               /* start syncd: when [upstream] url is set */
     const char *log_level;   /* $KEYLINE_LOG of the children; NULL: as inherited */
     const char *log_dir;     /* a file NAME.log a child, appended; NULL: our own stderr */

@@ -76,7 +76,8 @@ const struct verb verb_table[] = {
                                            "slots 01 to N besides those of keyline.conf"),
                         DIR_("ports", "DIR", "their ports: DIR/slot01, DIR/slot02, .."),
                         TEXT("driver", "NAME", "their driver; default: keyline"),
-                        NUMBER("baud", "N", 1200, 4000000, "their speed; default: 115200"),
+                        NUMBER("baud", "N", SLOT_BAUD_MIN, SLOT_BAUD_MAX,
+                                "their speed; default: " LIMIT_TEXT(SLOT_BAUD_DEFAULT)),
                         DIR_("log-dir", "DIR", "a log file for each process in DIR")),
                 .examples = EXAMPLES(
                         "keyline run", "keyline run --slots 16 --ports /run/keyline/ports"),

@@ -21,10 +21,8 @@
 #include "station/cli/verbs.h"
 
 #define DAYS_DEFAULT 30
-#define CLOCK_SLACK                                                                                \
-    300 /* seconds: the approver's clock may be that much ahead of the station's                   \
-         */
-#define SAMPLES 3
+#define CLOCK_SLACK  300 /* seconds: the approver's clock may be ahead of the station's */
+#define SAMPLES      3
 
 /* What the decision is about. */
 struct approval {
@@ -174,7 +172,8 @@ static void show(struct cli *c, const struct approval *a)
 {
     const struct ticket *t = &a->ticket;
     char n[NUMBER_TEXT_MAX], root[2 * MERKLE_HASH_BYTES + 1];
-    char stations[TICKET_STATIONS_MAX * 16] = "";
+    char stations[TICKET_STATIONS_MAX * (NAME_BYTES_MAX + 2)] =
+            ""; /* all of them: they are signed */
     hex_format(t->root.bytes, MERKLE_HASH_BYTES, root);
     for (size_t i = 0; i < t->station_count; i++) {
         size_t len = strlen(stations);

@@ -136,6 +136,23 @@ static void signs_what_it_shows(void **state)
     free(ticket);
 }
 
+/* A station that hides one more behind many, with the longest names there are. */
+static void shows_every_station(void **state)
+{
+    char text[TICKET_STATIONS_MAX * (NAME_BYTES_MAX + 3) + 512];
+    int len = snprintf(text, sizeof text, "%.*s[", (int)strcspn(request(3), "["), request(3));
+    (void)state;
+    for (unsigned i = 1; i < TICKET_STATIONS_MAX; i++)
+        len += snprintf(text + len, sizeof text - (size_t)len, "\"%0*u\",", (int)NAME_BYTES_MAX, i);
+    snprintf(text + len, sizeof text - (size_t)len, "\"elsewhere\"]}");
+    fake_answer("JobRequest", "%s", text);
+    const struct outcome *o = keyline(
+            "job", "approve", "order", "--yes", "--passphrase-file", test_path("pass.txt"), NULL);
+    assert_int_equal(o->status, 0);
+    assert_says(o->out, ", elsewhere\n");
+    fake_answer("JobRequest", "%s", request(3));
+}
+
 static void nothing_without_a_yes(void **state)
 {
     (void)state;
@@ -242,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(signs_what_it_shows),
+            cmocka_unit_test(shows_every_station),
             cmocka_unit_test(nothing_without_a_yes),
             cmocka_unit_test(asks_on_a_terminal),
             cmocka_unit_test(far_from_the_station),

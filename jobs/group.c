@@ -55,9 +55,10 @@ int group_list(struct registry *r, json_t **ret, struct err *e)
     json_t *groups = json_array();
     int n;
     if (query_open(&q, r, e,
-                "SELECT name, description, created, (SELECT count(*) FROM device d"
-                " WHERE d.device_group = g.id AND d.state <> 'Deleted')"
-                " FROM device_group g ORDER BY name")) {
+                "SELECT name, description, created, coalesce(n, 0) FROM device_group g"
+                " LEFT JOIN (SELECT device_group, count(*) AS n FROM device"
+                "   WHERE state <> 'Deleted' GROUP BY device_group) d ON d.device_group = g.id"
+                " ORDER BY name")) {
         json_decref(groups);
         return -1;
     }

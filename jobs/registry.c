@@ -376,6 +376,9 @@ static int configure(struct registry *r, struct err *e)
 int registry_open(const char *path, struct registry **ret, struct err *e)
 {
     struct registry *r = calloc(1, sizeof *r);
+    /* No threads, so no locks around every allocation. Refused once SQLite is at work, which is fine. */
+    (void)sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     if (!r)
         return err_set(e, ERR_NOMEM, "no memory for the registry");
     r->lock_fd = -1;

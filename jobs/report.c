@@ -21,7 +21,6 @@ static int count_devices(struct registry *r, int64_t job, struct numbers *s, str
                 " (SELECT count(*) FROM device WHERE job = ?1 AND result = 'passed'),"
                 " (SELECT count(*) FROM device WHERE job = ?1"
                 "   AND result IN ('failed', 'quarantined')),"
-                " (SELECT count(*) FROM device WHERE job = ?1 AND result = 'untouched'),"
                 " (SELECT count(*) FROM device WHERE job = ?1 AND result = 'active'),"
                 " (SELECT count(*) FROM run WHERE job = ?1),"
                 " (SELECT count(*) FROM run WHERE job = ?1 AND step = 'recorded'"
@@ -33,12 +32,13 @@ static int count_devices(struct registry *r, int64_t job, struct numbers *s, str
         return -1;
     int n = query_next(&q, e);
     if (n > 0) {
-        int64_t *const fields[] = {&s->rows, &s->passed, &s->failed, &s->untouched, &s->active,
-                &s->runs, &s->first_pass, &s->started, &s->ended};
+        int64_t *const fields[] = {&s->rows, &s->passed, &s->failed, &s->active, &s->runs,
+                &s->first_pass, &s->started, &s->ended};
         for (int i = 0; i < (int)(sizeof fields / sizeof *fields); i++)
             *fields[i] = query_int(&q, i);
     }
     query_done(&q);
+    s->untouched = s->rows - s->passed - s->failed - s->active;
     return n < 0 ? -1 : 0;
 }
 

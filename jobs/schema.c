@@ -59,8 +59,8 @@ static const char *const version_1[] = {
         "CREATE UNIQUE INDEX device_name ON device (name, device_group) WHERE state <> 'Deleted';",
         "CREATE UNIQUE INDEX device_hwid ON device (hwid)"
         "  WHERE hwid IS NOT NULL AND state <> 'Deleted';",
-        "CREATE INDEX device_result ON device (job, result);",
-        "CREATE INDEX device_in_group ON device (device_group);",
+        /* Import writes none of it: a job's untouched devices are all the others. */
+        "CREATE INDEX device_result ON device (job, result) WHERE result <> 'untouched';",
 
         "CREATE TABLE attribute ("
         "  device INTEGER NOT NULL REFERENCES device,"

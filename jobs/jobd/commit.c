@@ -45,14 +45,19 @@ static void answer_all(struct commit *c, const struct err *failed)
     c->count = 0;
 }
 
-/* SQLite ends a transaction by itself when the disk is full: then all of it is lost, and all hear
- * so. */
+static bool has_promises(const struct commit *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->queue[i].reply)
+            return true;
+    return false;
+}
+
 static void flush(struct commit *c)
 {
     struct err e = {0};
-    if (c->count == 0 && !registry_in_transaction(c->registry))
-        return;
-    if (registry_commit(c->registry, &e))
+    if ((registry_in_transaction(c->registry) || has_promises(c)) &&
+            registry_commit(c->registry, &e))
         log_err(LOG_ERR, "commit-failed", &e);
     answer_all(c, &e);
 }
@@ -113,12 +118,13 @@ static int enqueue(
 
 int commit_begin(struct commit *c, struct err *e)
 {
-    /* What was open is gone: those who waited for it must hear that before new work begins. */
-    if (c->count && !registry_in_transaction(c->registry))
-        flush(c);
     if (registry_begin(c->registry, e))
         return -1;
-    return registry_save(c->registry, e);
+    if (registry_save(c->registry, e) == 0)
+        return 0;
+    if (!registry_in_transaction(c->registry))
+        answer_all(c, e);
+    return -1;
 }
 
 int commit_end(struct commit *c, sd_bus_message *m, sd_bus_message *reply, const struct err *e)
@@ -133,6 +139,9 @@ int commit_end(struct commit *c, sd_bus_message *m, sd_bus_message *reply, const
         err_set(&cause, ERR_NOMEM, "no memory for an answer");
     if (cause.id)
         reply = sd_bus_message_unref(reply);
+    /* A full disk ended the transaction: the others' work is lost for the same cause. */
+    if (cause.id && !registry_in_transaction(c->registry))
+        answer_all(c, &cause);
     return enqueue(c, m, reply, &cause);
 }
 

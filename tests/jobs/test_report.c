@@ -91,7 +91,7 @@ static void rows_come_in_pages(void **state)
         must(report_make(t->registry, job, after, 8, &o, &e), &e);
         json_array_foreach(json_object_get(o, "rows"), i, row)
         {
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "d%02d", seen++);
             assert_true(number(row, "row") == seen);
             assert_string_equal(json_string_value(json_object_get(row, "device_name")), name);

@@ -466,7 +466,13 @@ static int read_file(struct ledger *l, struct err *e)
     if (EVP_Digest(header, FILE_HEADER, l->chain, NULL, EVP_sha256(), NULL) != 1)
         return err_set(e, ERR_NOMEM, "no digest can be made");
     l->size = FILE_HEADER;
-    return read_groups(l, (uint64_t)st.st_size, e);
+    if (read_groups(l, (uint64_t)st.st_size, e) < 0)
+        return -1;
+    /* A signer that was killed between write and sync left a group that is only in the kernel's
+     * memory: what is answered from it now must survive a power cut, too. */
+    if (fdatasync(l->fd) < 0)
+        return err_set_errno(e, errno, "sync %s", l->path);
+    return 0;
 }
 
 int ledger_open(const char *path, struct ledger **ret, struct err *e)
@@ -585,9 +591,10 @@ static int write_group(struct ledger *l, struct err *e)
     if (done == l->group.len && fdatasync(l->fd) == 0)
         return 0;
     cause = errno;
-    /* After a failed sync the kernel may have dropped the pages and forgotten: only a restart,
-     * which reads what is really there, can go on. A failed write is undone. */
-    if (done == l->group.len || ftruncate(l->fd, (off_t)l->size) < 0)
+    /* A failed write is undone. So is one whose sync failed: its pages still read as if they were on
+     * the disk, and a restart would believe them. Only that restart can go on, because the kernel
+     * tells of a failed sync once and then forgets. */
+    if (ftruncate(l->fd, (off_t)l->size) < 0 || done == l->group.len)
         l->broken = 1;
     return err_set_errno(e, cause, "write the ledger %s", l->path);
 }

@@ -1,5 +1,6 @@
 /* The ledger: what was committed is found after any cut of the last write; damage anywhere else is
  * refused. */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +15,25 @@
 #include "tests/hsm/help.h"
 
 static char dir[64], path[128];
+
+/* The disk's part: how far the file was synced, and whether the next sync fails. */
+static off_t synced_bytes;
+static int sync_fails;
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+    struct stat st;
+
+    if (sync_fails) {
+        errno = EIO;
+        return -1;
+    }
+    assert_int_equal(fstat(fd, &st), 0);
+    synced_bytes = st.st_size;
+    return __real_fdatasync(fd);
+}
 
 static int setup(void **state)
 {
@@ -296,6 +316,45 @@ static void failed_write_is_undone(void **state)
     ledger_close(&l);
 }
 
+/* kill -9 between write and sync: the next signer finds the group in the kernel's memory. */
+static void found_is_durable_before_it_counts(void **state)
+{
+    struct ledger *l = reopen();
+    struct err e = {0};
+    struct stat st;
+
+    (void)state;
+    add(l, 1, 40);
+    ok(ledger_commit(l, &e));
+    ledger_close(&l);
+    assert_int_equal(stat(path, &st), 0);
+    synced_bytes = 0;
+    l = reopen();
+    assert_int_equal(synced_bytes, st.st_size);
+    assert_int_equal(has(l, 1), 1);
+    ledger_close(&l);
+}
+
+static void failed_sync_is_not_believed_later(void **state)
+{
+    struct ledger *l = reopen();
+    struct err e = {0};
+
+    (void)state;
+    add(l, 1, 40);
+    ok(ledger_commit(l, &e));
+    add(l, 2, 40);
+    sync_fails = 1;
+    assert_int_equal(ledger_commit(l, &e), -1);
+    sync_fails = 0;
+    assert_int_equal(has(l, 2), 0);
+    ledger_close(&l);
+    l = reopen();
+    assert_int_equal(has(l, 1), 1);
+    assert_int_equal(has(l, 2), 0);
+    ledger_close(&l);
+}
+
 static void many_entries(void **state)
 {
     enum { COUNT = 20000 };
@@ -332,6 +391,8 @@ int main(void)
             LEDGER_TEST(every_flipped_byte_is_refused),
             LEDGER_TEST(torn_header_starts_anew),
             LEDGER_TEST(failed_write_is_undone),
+            LEDGER_TEST(found_is_durable_before_it_counts),
+            LEDGER_TEST(failed_sync_is_not_believed_later),
             LEDGER_TEST(many_entries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

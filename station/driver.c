@@ -11,7 +11,7 @@ static const struct driver *const driver_table[] = {
 
 size_t driver_count(void)
 {
-    return sizeof driver_table / sizeof *driver_table;
+    return sizeof driver_table / sizeof driver_table[0];
 }
 
 const struct driver *driver_at(size_t i)

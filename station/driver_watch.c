@@ -9,7 +9,7 @@
 int driver_watch(struct driver_session *s, unsigned ms, struct err *e)
 {
     /* A device that chatters without end may cost a read every 10 ms, not a whole core. */
-    static const struct timespec chatter_pause = {.tv_nsec = 10 * 1000 * 1000};
+    static const struct timespec chatter_pause = {.tv_nsec = 10L * 1000 * 1000};
     int64_t end_ms = time_monotonic_ms() + ms;
     do {
         uint8_t bin[512];

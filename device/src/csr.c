@@ -64,7 +64,7 @@ static void put_nonce_attribute(struct der *d, const uint8_t nonce[KL_NONCE_BYTE
     const uint8_t *end = d->at;
     uint8_t hex[2 * KL_NONCE_BYTES];
 
-    for (unsigned i = 0; i < KL_NONCE_BYTES; i++) {
+    for (size_t i = 0; i < KL_NONCE_BYTES; i++) {
         hex[2 * i] = (uint8_t)digits[nonce[i] >> 4];
         hex[2 * i + 1] = (uint8_t)digits[nonce[i] & 15u];
     }

@@ -111,37 +111,37 @@ enum kl_kind {
 
 enum kl_error {
     KL_OK = 0,
-#define KL_ERROR(name, number, meaning) KL_ERROR_##name = number,
+#define KL_ERROR(name, number, meaning) KL_ERROR_##name = (number),
     KL_ERROR_LIST(KL_ERROR)
 #undef KL_ERROR
             KL_ERROR_END
 };
 enum kl_op {
-#define KL_OP(name, number, ms, meaning) KL_OP_##name = number,
+#define KL_OP(name, number, ms, meaning) KL_OP_##name = (number),
     KL_OP_LIST(KL_OP)
 #undef KL_OP
             KL_OP_END
 };
 enum kl_field {
-#define KL_FIELD(name, number, type, meaning) KL_FIELD_##name = number,
+#define KL_FIELD(name, number, type, meaning) KL_FIELD_##name = (number),
     KL_FIELD_LIST(KL_FIELD)
 #undef KL_FIELD
             KL_FIELD_END
 };
 enum kl_object {
-#define KL_OBJECT(name, number, meaning) KL_OBJECT_##name = number,
+#define KL_OBJECT(name, number, meaning) KL_OBJECT_##name = (number),
     KL_OBJECT_LIST(KL_OBJECT)
 #undef KL_OBJECT
             KL_OBJECT_END
 };
 enum kl_key_type {
-#define KL_KEY_TYPE(name, number, text) KL_KEY_##name = number,
+#define KL_KEY_TYPE(name, number, text) KL_KEY_##name = (number),
     KL_KEY_TYPE_LIST(KL_KEY_TYPE)
 #undef KL_KEY_TYPE
             KL_KEY_END
 };
 enum kl_state {
-#define KL_STATE(name, number, meaning) KL_STATE_##name = number,
+#define KL_STATE(name, number, meaning) KL_STATE_##name = (number),
     KL_STATE_LIST(KL_STATE)
 #undef KL_STATE
             KL_STATE_END

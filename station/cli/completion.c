@@ -25,6 +25,23 @@ static const char *source_of(const char *placeholder)
     return NULL;
 }
 
+#define NOUN_MAX 32u
+
+/* The next noun of the verbs of two words ("job" of "job import") from *at on, other than the one
+ * in noun. False: there is none. */
+static bool next_noun(size_t *at, char noun[NOUN_MAX])
+{
+    while (*at < verb_count) {
+        const char *name = verb_table[(*at)++].name;
+        size_t len = strcspn(name, " ");
+        if (name[len] == '\0' || (strlen(noun) == len && strncmp(noun, name, len) == 0))
+            continue;
+        snprintf(noun, NOUN_MAX, "%.*s", (int)len, name);
+        return true;
+    }
+    return false;
+}
+
 /* The nouns and one-word verbs (position 0), or a noun's verbs (1), each with a quote around it or
  * not. */
 static void each_word_at(FILE *f, size_t position, const char *noun, const char *quote)
@@ -120,17 +137,11 @@ static void print_bash(FILE *f)
     for (size_t i = 0; i < verb_count; i++)
         bash_verb(f, &verb_table[i]);
     fputs("    *) case ${words[0]-} in\n", f);
-    const char *last = "";
-    for (size_t i = 0; i < verb_count; i++) {
-        char noun[32];
-        size_t len = strcspn(verb_table[i].name, " ");
-        snprintf(noun, sizeof noun, "%.*s", (int)len, verb_table[i].name);
-        if (verb_table[i].name[len] == '\0' || strncmp(last, noun, len) == 0)
-            continue;
+    char noun[NOUN_MAX] = "";
+    for (size_t at = 0; next_noun(&at, noun);) {
         fprintf(f, "        %s) options=\"", noun);
         each_word_at(f, 1, noun, "");
         fprintf(f, "\" ;;\n");
-        last = verb_table[i].name;
     }
     fputs("        *) options=\"", f);
     each_word_at(f, 0, NULL, "");
@@ -216,17 +227,11 @@ static void print_zsh(FILE *f)
         fputs(" ;;\n", f);
     }
     fputs("    *) case $words[2] in\n", f);
-    const char *last = "";
-    for (size_t i = 0; i < verb_count; i++) {
-        char noun[32];
-        size_t len = strcspn(verb_table[i].name, " ");
-        snprintf(noun, sizeof noun, "%.*s", (int)len, verb_table[i].name);
-        if (verb_table[i].name[len] == '\0' || strncmp(last, noun, len) == 0)
-            continue;
+    char noun[NOUN_MAX] = "";
+    for (size_t at = 0; next_noun(&at, noun);) {
         fprintf(f, "        %s) verbs=(", noun);
         each_word_at(f, 1, noun, "'");
         fputs(") ;;\n", f);
-        last = verb_table[i].name;
     }
     fputs("        esac\n        compadd -a verbs ;;\n    esac\n}\n_keyline \"$@\"\n", f);
 }

@@ -49,6 +49,9 @@ struct reader {
 };
 
 /* Values are shown in messages, so they are cut and made printable. */
+static void complain_va(struct manifest *m, uint64_t line, const char *column, const char *fmt,
+        va_list ap) __attribute__((format(printf, 4, 0)));
+
 static void complain_va(
         struct manifest *m, uint64_t line, const char *column, const char *fmt, va_list ap)
 {

@@ -53,8 +53,15 @@ struct query {
     struct registry *registry;
     sqlite3_stmt *stmt;
 };
-#define query_open(q, r, e, sql, ...)                                                              \
-    query_open_bound(q, r, e, sql, (const struct bind[]){__VA_ARGS__ __VA_OPT__(, ){0}})
+/* sql, then its parameters: a list that ends with {0}, which no caller writes. */
+#define QUERY_TEXT(sql, ...) sql
+#define QUERY_BINDS(sql, ...)                                                                      \
+    (const struct bind[])                                                                          \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+#define query_open(q, r, e, ...)                                                                   \
+    query_open_bound(q, r, e, QUERY_TEXT(__VA_ARGS__, {0}), QUERY_BINDS(__VA_ARGS__, {0}))
 int query_open_bound(struct query *q, struct registry *r, struct err *e, const char *sql,
         const struct bind *binds);
 int query_next(struct query *q, struct err *e); /* 1: a row; 0: no more; -1 */
@@ -66,15 +73,16 @@ bool query_null(const struct query *q, int column);
 void query_done(struct query *q);
 
 /* Runs a statement that gives no rows; ret_changes may be NULL. A uniqueness or CHECK that refuses is ERR_EXISTS. */
-#define registry_run(r, e, sql, ...)                                                               \
-    registry_run_bound(r, e, NULL, sql, (const struct bind[]){__VA_ARGS__ __VA_OPT__(, ){0}})
-#define registry_run_counted(r, e, ret_changes, sql, ...)                                          \
-    registry_run_bound(r, e, ret_changes, sql, (const struct bind[]){__VA_ARGS__ __VA_OPT__(, ){0}})
+#define registry_run(r, e, ...)                                                                    \
+    registry_run_bound(r, e, NULL, QUERY_TEXT(__VA_ARGS__, {0}), QUERY_BINDS(__VA_ARGS__, {0}))
+#define registry_run_counted(r, e, ret_changes, ...)                                               \
+    registry_run_bound(                                                                            \
+            r, e, ret_changes, QUERY_TEXT(__VA_ARGS__, {0}), QUERY_BINDS(__VA_ARGS__, {0}))
 int registry_run_bound(struct registry *r, struct err *e, int *ret_changes, const char *sql,
         const struct bind *binds);
 /* One number from a statement that gives one row; no row: ERR_NOT_FOUND without a text, callers say what is missing. */
-#define registry_number(r, e, ret, sql, ...)                                                       \
-    registry_number_bound(r, e, ret, sql, (const struct bind[]){__VA_ARGS__ __VA_OPT__(, ){0}})
+#define registry_number(r, e, ret, ...)                                                            \
+    registry_number_bound(r, e, ret, QUERY_TEXT(__VA_ARGS__, {0}), QUERY_BINDS(__VA_ARGS__, {0}))
 int registry_number_bound(
         struct registry *r, struct err *e, int64_t *ret, const char *sql, const struct bind *binds);
 int64_t registry_last_id(const struct registry *r);

@@ -85,7 +85,7 @@ static void bash_offers_what_fits(void **state)
     assert_string_equal(offered("keyline job approve --pass"), "--passphrase-file\n");
     assert_string_equal(offered("keyline job watch --until-idle ''"), "\n");
     assert_string_equal(offered("keyline completion f"), "fish\n");
-    assert_says(offered("keyline job import /etc/host"), "/etc/hosts\n");
+    assert_says(offered("keyline job import /etc/passw"), "/etc/passwd\n");
     assert_says(offered("keyline job ''"), "watch\n");
 }
 

@@ -253,8 +253,7 @@ bool flow_may_retry(enum err_id id)
     case ERR_CLASS_RETRY: /* jobd or signerd is away */
     case ERR_CLASS_HSM:   /* the line stops until they work; the unit is not to blame */
     case ERR_CLASS_STORE:
-    case ERR_CLASS_PEER: /* another version of jobd, or it does not know this user: as if it were
-                            away */
+    case ERR_CLASS_PEER: /* another version of jobd, or it does not know this user */
         return true;
     default:
         return false;

@@ -1,5 +1,5 @@
 /* An io that makes another one misbehave in a repeatable way, so that any driver can be tried against a bad cable, a
- * bad device, or one that is pulled at any byte. For tests and `keyline device check`; slotd never opens one. */
+ * bad device, or one that is pulled at any byte. For tests; slotd never opens one. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

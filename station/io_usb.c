@@ -17,9 +17,9 @@ struct io_usb {
     libusb_context *context;
     libusb_device_handle *handle;
     int interface;
-    uint8_t in, out;                 /* endpoint addresses */
-    uint8_t pending[USB_READ_BYTES]; /* a bulk read must have room for whole packets, the caller's
-                                        may not */
+    uint8_t in, out; /* endpoint addresses */
+    /* A bulk read must have room for whole packets; the caller's buffer may not. */
+    uint8_t pending[USB_READ_BYTES];
     size_t at, len;
 };
 

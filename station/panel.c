@@ -51,8 +51,7 @@ int panel_connect(struct panel *p, struct err *e)
 
 void panel_refresh(struct panel *p)
 {
-    struct err ignored = {
-            0}; /* whoever needs jobd gets the error; an idle slot only shows its tile later */
+    struct err ignored = {0}; /* who needs jobd gets the error; an idle slot shows its tile later */
     panel_connect(p, &ignored);
 }
 

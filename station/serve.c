@@ -45,8 +45,7 @@ static int wait_for_others(struct flow *f, const struct err *e, unsigned *backof
     if (*backoff_ms == SLOT_RETRY_FIRST_MS) /* once: a night without jobd must not fill the log */
         log_err(LOG_WARNING, "waiting", e);
     panel_show_err(f->panel, SLOT_WAITING, flow_name(f), e);
-    /* Ends the run as interrupted; a token that is away needs no new connection, a lost one does.
-     */
+    /* Ends the run as interrupted. A token that is away needs no new connection, a lost one does. */
     panel_disconnect(f->panel);
     if (stay(f->session, f->panel, *backoff_ms))
         return -1;
@@ -100,9 +99,8 @@ static void outlast_silence(const struct driver *driver, struct io *io, struct p
         struct driver_session s = {.driver = driver, .io = io};
         struct err e = {0};
         if (driver->open(&s, SLOT_HELLO_MS, &e) == 0) {
-            while (!was_silent &&
-                    stay(&s, panel, 0) ==
-                            0) /* the same device, only slow: not tried again by itself */
+            /* The same device, only slow, is not tried again by itself. */
+            while (!was_silent && stay(&s, panel, 0) == 0)
                 ;
             driver->close(&s);
             return;

@@ -259,8 +259,7 @@ static bool says_ready(const char *text)
     return false;
 }
 
-/* The kernel says who sent it, so a child can speak only for itself, and nobody else for a child.
- */
+/* The kernel says who sent it: a child can speak only for itself, and nobody else for a child. */
 static pid_t sender(struct msghdr *m)
 {
     pid_t pid = 0;

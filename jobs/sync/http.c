@@ -293,8 +293,7 @@ static int set_tls(struct http *h, struct err *e)
     SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (h->options[CA_FILE] != NULL) {
         SET(CAINFO, h->options[CA_FILE]);
-        SET(CAPATH, NULL); /* Debian's libcurl trusts /etc/ssl/certs besides CAINFO unless told not
-                              to */
+        SET(CAPATH, NULL); /* else Debian's libcurl trusts /etc/ssl/certs as well */
     }
     if (h->options[CERT_FILE] != NULL)
         SET(SSLCERT, h->options[CERT_FILE]);

@@ -147,8 +147,8 @@ static int64_t pause_ms(struct syncd *s, enum journal_pause kind, int64_t min_s)
     uint32_t drawn = backoff_next(&s->upstream_backoff, random_bits());
     if (kind == JOURNAL_PAUSE_LONG)
         drawn = longest / 2 + (uint32_t)(random_bits() % (longest / 2 + 1));
-    return min_s * 1000 +
-           drawn; /* upstream's own wish is a minimum, and the same for many stations */
+    /* Upstream's own wish is a minimum, and the same for many stations. */
+    return min_s * 1000 + drawn;
 }
 
 static void upstream_failed(

@@ -63,14 +63,12 @@ static int read_frame(struct link *l, int64_t deadline_ms, struct err *e)
                 l->heard = true;
         }
         l->input_at = l->input_len = 0;
-        /* Checked here too: a device that never stops talking must not keep us past the deadline.
-         */
+        /* Here too: a device that never stops talking must not keep us past the deadline. */
         if (time_monotonic_ms() >= deadline_ms)
             return err_set(e, ERR_DEVICE_SILENT, "no answer");
         if (l->io->read(l->io, l->input, sizeof l->input, &l->input_len, deadline_ms, e) < 0)
             return -1;
-        /* Before HELLO any byte counts: a console's text holds no 0x00 and would pass for silence.
-         */
+        /* Before HELLO any byte counts: a console's text holds no 0x00, and is not silence. */
         l->heard |= !l->greeted;
     }
 }

@@ -18,7 +18,7 @@ struct waiting {
 
 struct commit {
     struct registry *registry;
-    sd_event_source *idle;
+    sd_event_source *idle, *late;
     struct waiting queue[COMMIT_REPLIES_MAX];
     size_t count;
     uint64_t requests;
@@ -60,6 +60,15 @@ static void flush(struct commit *c)
             registry_commit(c->registry, &e))
         log_err(LOG_ERR, "commit-failed", &e);
     answer_all(c, &e);
+    (void)sd_event_source_set_enabled(c->late, SD_EVENT_OFF);
+}
+
+/* SQLite ends the transaction by itself when the disk is full or cannot be read: the work of all who
+ * wait is lost for the same cause. */
+static void tell_lost(struct commit *c, const struct err *why)
+{
+    if (why->id && !registry_in_transaction(c->registry))
+        answer_all(c, why);
 }
 
 static int on_idle(sd_event_source *source, void *userdata)
@@ -69,10 +78,22 @@ static int on_idle(sd_event_source *source, void *userdata)
     return 0;
 }
 
-/* A defer source is always ready; at idle priority it runs when nothing else is. */
+static int on_late(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    (void)usec;
+    return on_idle(source, userdata);
+}
+
+/* A defer source is always ready; at idle priority it runs when nothing else is. A peer that never
+ * stops sending must not hold up the others: hence the timer. */
 static void arm(struct commit *c)
 {
     int r = sd_event_source_set_enabled(c->idle, SD_EVENT_ONESHOT);
+    if (r >= 0 && sd_event_source_get_enabled(c->late, NULL) == 0) {
+        r = sd_event_source_set_time_relative(c->late, COMMIT_WAIT_MS * UINT64_C(1000));
+        if (r >= 0)
+            r = sd_event_source_set_enabled(c->late, SD_EVENT_ONESHOT);
+    }
     if (r < 0 || c->count == COMMIT_REPLIES_MAX)
         flush(c);
 }
@@ -85,7 +106,11 @@ int commit_new(sd_event *event, struct registry *r, struct commit **ret, struct 
     c->registry = r;
     int n = sd_event_add_defer(event, &c->idle, on_idle, c);
     if (n < 0 || (n = sd_event_source_set_priority(c->idle, SD_EVENT_PRIORITY_IDLE)) < 0 ||
-            (n = sd_event_source_set_enabled(c->idle, SD_EVENT_OFF)) < 0) {
+            (n = sd_event_source_set_enabled(c->idle, SD_EVENT_OFF)) < 0 ||
+            (n = sd_event_add_time_relative(
+                     event, &c->late, CLOCK_MONOTONIC, 0, 1000, on_late, c)) < 0 ||
+            (n = sd_event_source_set_priority(c->late, SD_EVENT_PRIORITY_IMPORTANT)) < 0 ||
+            (n = sd_event_source_set_enabled(c->late, SD_EVENT_OFF)) < 0) {
         commit_free(&c);
         return err_set_errno(e, -n, "make the commit queue");
     }
@@ -99,6 +124,7 @@ void commit_free(struct commit **c)
         return;
     flush(*c);
     sd_event_source_disable_unref((*c)->idle);
+    sd_event_source_disable_unref((*c)->late);
     free(*c);
     *c = NULL;
 }
@@ -118,6 +144,9 @@ static int enqueue(
 
 int commit_begin(struct commit *c, struct err *e)
 {
+    /* Promises to a transaction that is gone must not be kept by the next one. */
+    if (!registry_in_transaction(c->registry))
+        flush(c);
     if (registry_begin(c->registry, e))
         return -1;
     if (registry_save(c->registry, e) == 0)
@@ -139,9 +168,7 @@ int commit_end(struct commit *c, sd_bus_message *m, sd_bus_message *reply, const
         err_set(&cause, ERR_NOMEM, "no memory for an answer");
     if (cause.id)
         reply = sd_bus_message_unref(reply);
-    /* A full disk ended the transaction: the others' work is lost for the same cause. */
-    if (cause.id && !registry_in_transaction(c->registry))
-        answer_all(c, &cause);
+    tell_lost(c, &cause);
     return enqueue(c, m, reply, &cause);
 }
 
@@ -152,6 +179,7 @@ int commit_answer(struct commit *c, sd_bus_message *m, sd_bus_message *reply, co
         err_set(&cause, ERR_NOMEM, "no memory for an answer");
     if (cause.id)
         reply = sd_bus_message_unref(reply);
+    tell_lost(c, &cause);
     if (registry_in_transaction(c->registry))
         return enqueue(c, m, reply, &cause);
     answer(m, reply, &cause);

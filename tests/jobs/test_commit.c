@@ -60,10 +60,24 @@ static int on_limit(sd_bus_message *m, void *userdata, sd_bus_error *be)
     return commit_answer(s->commit, m, empty_reply(m, &e), &e);
 }
 
+/* Lose(): a read that fails while others wait, upon which SQLite ends their transaction. */
+static int on_lose(sd_bus_message *m, void *userdata, sd_bus_error *be)
+{
+    struct server *s = userdata;
+    struct err e = {0};
+    char out[8];
+    (void)be;
+    if (registry_in_transaction(s->t->registry))
+        (void)registry_scalar(s->t->registry, "ROLLBACK", out, sizeof out, &e);
+    err_set(&e, ERR_STORE, "disk I/O error");
+    return commit_answer(s->commit, m, NULL, &e);
+}
+
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Put", "sb", "", on_put, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Limit", "u", "", on_limit, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Lose", "", "", on_lose, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };
 
@@ -250,6 +264,92 @@ static void an_answer_never_precedes_its_commit(void **state)
     assert_false(registry_in_transaction(t->registry));
 }
 
+/* Put, Lose, Put at once: the first was promised to a transaction that is no more, unless its commit was
+ * quicker. */
+#define LOSSES 20
+static int loser_client(const char *path, int number)
+{
+    struct err e = {0};
+    sd_bus *bus;
+    sd_bus_message *m = NULL;
+    uint64_t cookie;
+    (void)number;
+    if (bus_client_open(path, NULL, &bus, &e))
+        return 1;
+    for (int i = 0; i < 3 * LOSSES; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "n%d", i);
+        if (sd_bus_message_new_method_call(
+                    bus, &m, NULL, OBJECT, INTERFACE, i % 3 == 1 ? "Lose" : "Put") < 0 ||
+                (i % 3 != 1 && sd_bus_message_append(m, "sb", name, 1) < 0) ||
+                sd_bus_send(bus, m, &cookie) < 0)
+            return 2;
+        m = sd_bus_message_unref(m);
+    }
+    for (int answers = 0; answers < 3 * LOSSES;) {
+        int r = sd_bus_process(bus, &m);
+        if (r < 0 || (r == 0 && sd_bus_wait(bus, 10u * 1000 * 1000) <= 0))
+            return 3;
+        answers += m != NULL;
+        *succeeded += m && !sd_bus_message_is_method_error(m, NULL);
+        m = sd_bus_message_unref(m);
+    }
+    sd_bus_flush_close_unref(bus);
+    return 0;
+}
+
+static void what_a_failed_read_lost_is_not_promised(void **state)
+{
+    struct jobs_test *t = *state;
+    struct server s = {.t = t};
+    char path[96], want[16];
+    succeeded = mmap(
+            NULL, sizeof *succeeded, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(succeeded != MAP_FAILED);
+    snprintf(path, sizeof path, "%s/sock", t->dir);
+    serve(&s, path, 1, loser_client);
+    print_message("%d of %d were kept\n", *succeeded, 2 * LOSSES);
+    snprintf(want, sizeof want, "%d", 1 + *succeeded);
+    assert_string_equal(sql(t, "SELECT count(*) FROM device_group"), want);
+    munmap(succeeded, sizeof *succeeded);
+}
+
+/* Number 0 sends signals, which nobody answers, as fast as it can; number 1 wants one commit. */
+static int flooded_client(const char *path, int number)
+{
+    struct err e = {0};
+    sd_bus *bus;
+    int64_t start = time_monotonic_ms();
+    if (bus_client_open(path, NULL, &bus, &e))
+        return 1;
+    while (number == 0 && time_monotonic_ms() - start < 2500)
+        for (int i = 0; i < 64; i++)
+            if (sd_bus_emit_signal(bus, OBJECT, INTERFACE, "Noise", "") < 0 ||
+                    sd_bus_flush(bus) < 0)
+                return 2;
+    if (number == 1) {
+        usleep(300 * 1000);
+        start = time_monotonic_ms();
+        if (put(bus, "patient", 1, &e))
+            return 3;
+        if (time_monotonic_ms() - start > 1000) {
+            fprintf(stderr, "the commit took %lld ms\n", (long long)(time_monotonic_ms() - start));
+            return 4;
+        }
+    }
+    sd_bus_close_unref(bus);
+    return 0;
+}
+
+static void a_flood_does_not_hold_up_the_commit(void **state)
+{
+    struct jobs_test *t = *state;
+    struct server s = {.t = t};
+    char path[96];
+    snprintf(path, sizeof path, "%s/sock", t->dir);
+    serve(&s, path, 2, flooded_client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +357,8 @@ int main(void)
             TEST(many_share_one_commit),
             TEST(a_full_disk_is_told_and_survived),
             TEST(an_answer_never_precedes_its_commit),
+            TEST(what_a_failed_read_lost_is_not_promised),
+            TEST(a_flood_does_not_hold_up_the_commit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

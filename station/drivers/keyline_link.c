@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+/* An answer, a kept one and an echo are a few frames: what comes in by far more is no device's line,
+ * and reading it on would only take the core from the other slots. */
+#define RECEIVED_MAX (16u * KL_WIRE_BYTES(KL_FRAME_LARGEST))
+
 int link_garbage(struct err *e, uint8_t op, const char *what)
 {
     return err_set(e, ERR_DEVICE_GARBAGE, "%s: %s", kl_op_name(op), what);
@@ -52,7 +56,7 @@ static int refused(const struct link *l, struct err *e)
 }
 
 /* The next good frame before the deadline. ERR_DEVICE_SILENT when none comes. */
-static int read_frame(struct link *l, int64_t deadline_ms, struct err *e)
+static int read_frame(struct link *l, uint8_t op, int64_t deadline_ms, struct err *e)
 {
     for (;;) {
         while (l->input_at < l->input_len) {
@@ -66,8 +70,11 @@ static int read_frame(struct link *l, int64_t deadline_ms, struct err *e)
         /* Here too: a device that never stops talking must not keep us past the deadline. */
         if (time_monotonic_ms() >= deadline_ms)
             return err_set(e, ERR_DEVICE_SILENT, "no answer");
+        if (l->received > RECEIVED_MAX)
+            return link_garbage(e, op, "bytes arrive without end, but no answer");
         if (l->io->read(l->io, l->input, sizeof l->input, &l->input_len, deadline_ms, e) < 0)
             return -1;
+        l->received += l->input_len;
         /* Before HELLO any byte counts: a console's text holds no 0x00, and is not silence. */
         l->heard |= !l->greeted;
     }
@@ -108,7 +115,7 @@ static int try_once(
 
     if (l->io->write(l->io, l->wire, l->wire_len, deadline, e) < 0)
         return -1;
-    while (read_frame(l, deadline, e) == 0) {
+    while (read_frame(l, op, deadline, e) == 0) {
         enum kl_msg_fault fault = kl_msg_decode(&l->answer, l->rx.bytes, l->rx.len);
         if (fault == KL_MSG_HEADLESS || l->answer.seq != l->seq || l->answer.op != op ||
                 l->answer.kind == KL_REQUEST)
@@ -133,6 +140,7 @@ static int begin_request(struct link *l, struct kl_msg *m, struct err *e)
     l->wire_len = len ? kl_frame_encode(payload, len, l->wire, sizeof l->wire) : 0;
     l->heard = false;
     l->waiting_since_ms = 0;
+    l->received = 0;
     return l->wire_len ? 0 : err_set(e, ERR_BUG, "%s does not fit into a frame", kl_op_name(m->op));
 }
 

@@ -22,6 +22,7 @@ struct link {
     char model[NAME_BYTES_MAX + 1];
     bool greeted;
     int64_t waiting_since_ms; /* the first WAIT of the running request; 0: none came */
+    size_t received;          /* bytes during the running request */
     bool heard;               /* what arrived during the running request was no answer to it */
     struct kl_frame_rx rx;
     struct kl_msg answer; /* its strings lie in rx_bytes until the next request */

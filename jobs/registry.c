@@ -303,6 +303,22 @@ static int take_lock(struct registry *r, const char *path, struct err *e)
     return err_set_errno(e, errno, "lock %s", lock);
 }
 
+/* A jobd that was killed between write and sync left commits that are only in the kernel's memory.
+ * SQLite reads them as done; what is answered from them must survive a power cut, too. */
+static int sync_left_over(const char *path, struct err *e)
+{
+    char wal[4096];
+    if ((size_t)snprintf(wal, sizeof wal, "%s-wal", path) >= sizeof wal)
+        return err_set(e, ERR_CONFIG, "%s: the path is too long", path);
+    int fd = open(wal, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    int bad = fd < 0 || fdatasync(fd) < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return bad ? err_set_errno(e, bad, "sync %s", wal) : 0;
+}
+
 static int check_identity(struct registry *r, int64_t version, struct err *e)
 {
     int64_t id, tables;
@@ -382,7 +398,7 @@ int registry_open(const char *path, struct registry **ret, struct err *e)
     if (!r)
         return err_set(e, ERR_NOMEM, "no memory for the registry");
     r->lock_fd = -1;
-    if (take_lock(r, path, e))
+    if (take_lock(r, path, e) || sync_left_over(path, e))
         goto failed;
     if (sqlite3_open_v2(path, &r->db,
                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |

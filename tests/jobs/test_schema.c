@@ -30,6 +30,44 @@ static void a_new_file_has_the_schema(void **state)
     assert_string_equal(sql(t, "SELECT name FROM device_group"), "sensors");
 }
 
+/* kill -9 between write and sync: the next jobd finds the commits in the kernel's memory. */
+static char last_synced[128];
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, last_synced, sizeof last_synced - 1);
+    last_synced[n > 0 ? n : 0] = '\0';
+    return __real_fdatasync(fd);
+}
+
+static void what_a_crash_left_is_durable_before_it_counts(void **state)
+{
+    struct jobs_test *t = *state;
+    struct registry *r = NULL;
+    struct err e = {0};
+    char copy[128], from[128], to[160], name[16];
+    snprintf(copy, sizeof copy, "%s/crashed.db", t->dir);
+    for (int i = 0; i < 2; i++) {
+        struct buf bytes = BUF_INIT;
+        snprintf(from, sizeof from, "%s%s", t->path, i ? "-wal" : "");
+        snprintf(to, sizeof to, "%s%s", copy, i ? "-wal" : "");
+        must(file_read(from, 64u << 20, &bytes, &e), &e);
+        int fd = open(to, O_WRONLY | O_CREAT, 0600);
+        assert_true(fd >= 0 && write(fd, bytes.data, bytes.len) == (ssize_t)bytes.len);
+        close(fd);
+        buf_done(&bytes);
+    }
+    must(registry_open(copy, &r, &e), &e);
+    assert_string_equal(last_synced, to);
+    must(registry_scalar(r, "SELECT name FROM device_group", name, sizeof name, &e), &e);
+    assert_string_equal(name, "sensors");
+    registry_close(&r);
+}
+
 static void only_one_process_has_it(void **state)
 {
     struct jobs_test *t = *state;
@@ -163,6 +201,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, jobs_setup, jobs_teardown)
             TEST(a_new_file_has_the_schema),
             TEST(only_one_process_has_it),
+            TEST(what_a_crash_left_is_durable_before_it_counts),
             TEST(a_newer_schema_is_refused),
             TEST(other_files_are_refused),
             TEST(a_path_that_cannot_be),

@@ -7,7 +7,7 @@
 #define LIMIT_TEXT_(limit) #limit
 
 /* manifest */
-#define MANIFEST_BYTES_MAX    (200u * 1000 * 1000) /* the template's documented limit is 200 MB */
+#define MANIFEST_BYTES_MAX    200000000u            /* the template's documented limit is 200 MB */
 #define MANIFEST_ROWS_MAX     2000000u             /* leaves of one job's tree; memory of an import stays under 1 GB */
 #define MANIFEST_ERRORS_MAX   1000u                /* errors returned one by one; the rest is counted */
 #define MANIFEST_VALUE_MAX    4096u                /* one field: a PEM CSR of RSA-4096 has 1,800 bytes */

@@ -18,7 +18,8 @@
 #include "jobs/registry.h"
 #include "jobs/site.h"
 
-#define GROUPS_CACHED 64 /* a manifest of more groups looks some up again */
+#define PROGRESS_ROWS 4096 /* a tenth of a second */
+#define GROUPS_CACHED 64   /* a manifest of more groups looks some up again */
 
 struct import {
     struct registry *registry;
@@ -332,6 +333,8 @@ static int import_all(struct import *im, const struct job_options *o, struct err
     if (insert_job(im, uuid, o, e))
         return -1;
     for (uint64_t i = 0; i < im->m->rows; i++) {
+        if (o->progress && i % PROGRESS_ROWS == 0)
+            o->progress();
         if (insert_row(im, i, e))
             return err_context(e, "line %u", im->m->lines[i]);
         if (im->m->error_count == MANIFEST_ERRORS_MAX)

@@ -303,7 +303,7 @@ static int load_tile(void *ctx, unsigned tile_level, uint64_t tile_index,
     int n = query_next(&q, e);
     if (n > 0) {
         const void *hashes = query_blob(&q, 0, &len);
-        if (len <= MERKLE_TILE_WIDTH * MERKLE_HASH_BYTES)
+        if (len <= sizeof *ret * MERKLE_TILE_WIDTH)
             memcpy(ret, hashes, len);
         else
             len = 0;

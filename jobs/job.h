@@ -19,6 +19,8 @@ struct job_options {
     const char *binding;  /* "" : "identity" */
     const char *stations; /* names separated by commas; "" : "*" */
     bool add_groups;      /* make the groups that are missing */
+    void (*progress)(
+            void); /* called every few thousand rows, may be NULL: a long import is no hang */
 };
 /* Imports a manifest without fault as a job that is pending approval: everything, or nothing. What only the registry
  * can know (groups, names given already) is added to m's errors: *ret is then {"imported":false,..} and nothing has

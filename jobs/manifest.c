@@ -48,15 +48,10 @@ struct reader {
     bool broken;   /* out of memory: stop */
 };
 
-/* Values are shown in messages, so they are cut and made printable. */
-static void complain_va(struct manifest *m, uint64_t line, const char *column, const char *fmt,
-        va_list ap) __attribute__((format(printf, 4, 0)));
-
-static void complain_va(
-        struct manifest *m, uint64_t line, const char *column, const char *fmt, va_list ap)
+/* Takes the text as it is, made printable: it holds values from the file. */
+static void complain(struct manifest *m, uint64_t line, const char *column, char *text)
 {
     struct manifest_error *error;
-    char text[512];
 
     m->errors_total++;
     if (m->error_count == MANIFEST_ERRORS_MAX)
@@ -65,7 +60,6 @@ static void complain_va(
         m->errors = calloc(MANIFEST_ERRORS_MAX, sizeof *m->errors);
     if (!m->errors)
         return;
-    vsnprintf(text, sizeof text, fmt, ap);
     text_make_printable(text);
     error = &m->errors[m->error_count];
     error->row = line;
@@ -81,13 +75,18 @@ static void complain_va(
     m->error_count++;
 }
 
+/* Values are shown in messages, so they are cut. */
+#define REASON_MAX 512
+
 void manifest_complain(struct manifest *m, uint64_t line, const char *column, const char *fmt, ...)
 {
+    char text[REASON_MAX];
     va_list ap;
 
     va_start(ap, fmt);
-    complain_va(m, line, column, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    complain(m, line, column, text);
 }
 
 static void report(struct reader *r, uint64_t line, const char *column, const char *fmt, ...)
@@ -95,11 +94,13 @@ static void report(struct reader *r, uint64_t line, const char *column, const ch
 
 static void report(struct reader *r, uint64_t line, const char *column, const char *fmt, ...)
 {
+    char text[REASON_MAX];
     va_list ap;
 
     va_start(ap, fmt);
-    complain_va(r->out, line, column, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    complain(r->out, line, column, text);
 }
 
 static int by_line(const void *a, const void *b)

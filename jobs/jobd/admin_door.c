@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <systemd/sd-daemon.h>
+
 #include "base/bus.h"
 #include "base/config.h"
 #include "base/text.h"
@@ -55,6 +57,12 @@ static int on_group_list(sd_bus_message *m, void *userdata, sd_bus_error *be)
 
 /* ---- jobs */
 
+/* The loop, which tells systemd that jobd is alive, stands still during an import. */
+static void still_alive(void)
+{
+    (void)sd_notify(0, "WATCHDOG=1");
+}
+
 /* Import reads the file before it begins to write: a slow disk must not hold the others' commit. */
 static int take_in(struct jobd *j, sd_bus_message *m, struct intake *in, struct err *e)
 {
@@ -70,6 +78,7 @@ static int take_in(struct jobd *j, sd_bus_message *m, struct intake *in, struct 
     if (commit_begin(j->commit, e))
         return commit_answer(j->commit, m, NULL, e);
     actor_of(m, actor);
+    in->options.progress = still_alive;
     (void)job_import(j->registry, &j->site, actor, &in->manifest, &in->options, &o, e);
     return commit_end(j->commit, m, json_reply(m, o, e), e);
 }

@@ -20,8 +20,7 @@
 #include "jobs/run.h"
 #include "jobs/run_facts.h"
 
-#define KEY_TYPE      "P-256" /* of the profile idevid; the only one so far */
-#define SIGNATURE_MAX 1024u   /* RSA-8192 */
+#define KEY_TYPE "P-256" /* of the profile idevid; the only one so far */
 
 struct peer {
     sd_bus *bus;
@@ -268,7 +267,7 @@ static int on_complete(sd_bus_message *m, void *userdata, sd_bus_error *be)
     (void)be;
     if (read_args(m, &e, "s", &run) ||
             bus_read_bytes(m, NONCE_BYTES, &challenge, &challenge_len, &e) ||
-            bus_read_bytes(m, SIGNATURE_MAX, &signature, &signature_len, &e) ||
+            bus_read_bytes(m, SIGNATURE_BYTES_MAX, &signature, &signature_len, &e) ||
             (challenge_len != NONCE_BYTES &&
                     err_set(&e, ERR_PROTOCOL, "a challenge of %zu bytes", challenge_len)) ||
             check_owner(d, m, run, &e) || commit_begin(j->commit, &e))

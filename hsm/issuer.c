@@ -268,6 +268,9 @@ static void commit(struct issuer *s)
         answer(recorded, r < 0 ? &e : NULL);
         recorded = next;
     }
+    /* Only a new process can trust the file again, and it takes less time than a person. */
+    if (!ledger_usable(s->parts.ledger))
+        sd_event_exit(s->parts.event, EXIT_FAILURE);
 }
 
 static int on_idle(sd_event_source *source, void *ctx)

@@ -551,6 +551,11 @@ int ledger_add(struct ledger *l, const struct ledger_entry *entry, struct err *e
     return 0;
 }
 
+bool ledger_usable(const struct ledger *l)
+{
+    return !l->broken;
+}
+
 size_t ledger_waiting(const struct ledger *l)
 {
     return l->waiting;

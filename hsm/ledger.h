@@ -47,6 +47,8 @@ size_t ledger_waiting(const struct ledger *l);
 /* Writes and syncs the group: all of it is durable, or none of it counts. ERR_DISK_FULL, ERR_IO: the ledger is as before.
  * When a sync failed the disk's state is unknown: then every later commit is ERR_LEDGER until the signer is restarted. */
 int ledger_commit(struct ledger *l, struct err *e);
+/* false: such a sync failed; close it and open it again. */
+bool ledger_usable(const struct ledger *l);
 /* LEDGER_PRESENT, LEDGER_ABSENT or -1. ret: its tail is empty; ret_cert (may be NULL) gets the certificate appended. */
 int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
         struct ledger_entry *ret, struct buf *ret_cert, struct err *e);

@@ -347,9 +347,11 @@ static void failed_sync_is_not_believed_later(void **state)
     sync_fails = 1;
     assert_int_equal(ledger_commit(l, &e), -1);
     sync_fails = 0;
+    assert_false(ledger_usable(l));
     assert_int_equal(has(l, 2), 0);
     ledger_close(&l);
     l = reopen();
+    assert_true(ledger_usable(l));
     assert_int_equal(has(l, 1), 1);
     assert_int_equal(has(l, 2), 0);
     ledger_close(&l);

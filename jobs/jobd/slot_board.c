@@ -48,13 +48,33 @@ static int find_state(const char *name, enum slot_state *ret)
     return -1;
 }
 
-static struct slot *find_or_add(struct slot_board *b, const char *name)
+static size_t place_of(const struct slot_board *b, const char *name)
 {
     size_t i = 0;
     while (i < b->count && strcmp(b->slots[i].name, name) < 0)
         i++;
+    return i;
+}
+
+/* Makes room: a slot whose slotd is gone is worth less than one that works. */
+static void forget_gone(struct slot_board *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        if (!b->slots[i].peer) {
+            memmove(&b->slots[i], &b->slots[i + 1], (--b->count - i) * sizeof *b->slots);
+            return;
+        }
+}
+
+static struct slot *find_or_add(struct slot_board *b, const char *name)
+{
+    size_t i = place_of(b, name);
     if (i < b->count && strcmp(b->slots[i].name, name) == 0)
         return &b->slots[i];
+    if (b->count == CONF_SLOTS_MAX) {
+        forget_gone(b);
+        i = place_of(b, name);
+    }
     if (b->count == CONF_SLOTS_MAX)
         return NULL;
     memmove(&b->slots[i + 1], &b->slots[i], (b->count - i) * sizeof *b->slots);

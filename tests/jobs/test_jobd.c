@@ -307,6 +307,34 @@ static void strangers_and_garbage(void **state)
     assert_string_equal(member(ask(t, "GroupList", NULL), "groups.0.name"), "sensors");
 }
 
+/* A slotd that made names up must leave no trace that keeps others off the screen. */
+static void a_full_board_forgets_who_is_gone(void **state)
+{
+    struct jobd_test *t = *state;
+    struct err e = {0};
+    sd_bus *liar = slot_connect(t), *honest;
+    struct slot_claim c;
+    char name[16];
+    for (unsigned i = 0; i < CONF_SLOTS_MAX; i++) {
+        snprintf(name, sizeof name, "liar%03u", i);
+        slot_report(liar, name, "p", SLOT_EMPTY, "", "");
+    }
+    /* an answered call: all reports are in */
+    must_fail(slot_claim(liar, "liar000", "d", "1", "", &c, &e), &e, ERR_DEVICE_UNKNOWN, "");
+    sd_bus_flush_close_unref(liar);
+    honest = slot_connect(t);
+    for (int i = 0; i < 50; i++) { /* until jobd has heard that the other is gone */
+        slot_report(honest, "01", "p", SLOT_EMPTY, "", "");
+        must_fail(slot_claim(honest, "01", "d", "1", "", &c, &e), &e, ERR_DEVICE_UNKNOWN, "");
+        err_clear(&e);
+        if (strcmp(member(ask(t, "SlotList", NULL), "slots.0.name"), "01") == 0)
+            break;
+        usleep(20000);
+    }
+    assert_string_equal(member(ask(t, "SlotList", NULL), "slots.0.name"), "01");
+    sd_bus_flush_close_unref(honest);
+}
+
 static void only_one_jobd(void **state)
 {
     struct jobd_test *t = *state;
@@ -372,6 +400,7 @@ int main(void)
             TEST(the_signer_comes_and_goes),
             TEST(quarantine_holds),
             TEST(strangers_and_garbage),
+            TEST(a_full_board_forgets_who_is_gone),
             TEST(only_one_jobd),
             TEST(what_syncd_says),
     };

@@ -7,7 +7,8 @@
  *   Chain() -> ay                                               DER certificates concatenated, issuing CA first, root last
  *   Status() -> s json     {"station","ca_subject","ca_not_after","issued","refused","workers":[{"pid","state","signatures","restarts"}],"sign_ms_p50","sign_ms_p99","ledger_records"}
  * Errors: BadTicket UntrustedApprover TicketExpired WrongStation Quota NotAuthorised Profile StaleNonce BadRequest
- *   NoPossession KeyType WeakKey KeyReused KeyChanged Token* KeyPolicy BadSignature Ledger. */
+ *   NoPossession KeyType WeakKey KeyReused KeyChanged Exists (its certificate is from another job) Token* KeyPolicy
+ *   BadSignature Ledger DiskFull Io Config (approvers.pem) Protocol Unavailable NoMemory. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

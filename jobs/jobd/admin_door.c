@@ -326,8 +326,10 @@ static int on_sync_retry(sd_bus_message *m, void *userdata, sd_bus_error *be)
     (void)be;
     if (commit_begin(j->commit, &e))
         return commit_answer(j->commit, m, NULL, &e);
-    if (batch_retry(j->registry, &count, &e) == 0)
+    if (batch_retry(j->registry, &count, &e) == 0) {
         (void)outbox_door_status(j->outbox, &o, &e);
+        outbox_door_retry(j->outbox);
+    }
     return commit_end(j->commit, m, json_reply(m, o, &e), &e);
 }
 

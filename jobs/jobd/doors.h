@@ -14,5 +14,7 @@ unsigned slot_door_count(const struct slot_door *d);
 
 int outbox_door_open(struct jobd *j, struct outbox_door **ret, struct err *e);
 void outbox_door_close(struct outbox_door **d);
+/* Asks the sync for a try now. One that is not there tries anyway when it comes. */
+void outbox_door_retry(const struct outbox_door *d);
 /* What `sync status` answers. */
 int outbox_door_status(const struct outbox_door *d, json_t **ret, struct err *e);

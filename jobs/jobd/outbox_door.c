@@ -19,6 +19,7 @@
 struct outbox_door {
     struct jobd *jobd;
     struct bus_server *server;
+    sd_bus *syncd;  /* who reported last; borrowed until on_gone() */
     char state[16]; /* "" before the first report */
     struct err error;
     int64_t retry_at; /* 0: none */
@@ -112,6 +113,7 @@ static int on_report(sd_bus_message *m, void *userdata, sd_bus_error *be)
         text_make_printable(why.msg);
         snprintf(d->state, sizeof d->state, "%s", state);
         d->error = why;
+        d->syncd = sd_bus_message_get_bus(m);
         d->retry_at = retry_at < INT64_MAX ? (int64_t)retry_at : 0;
     }
     return commit_answer(d->jobd->commit, m, empty_reply(m, &e), &e);
@@ -120,7 +122,8 @@ static int on_report(sd_bus_message *m, void *userdata, sd_bus_error *be)
 static void on_gone(void *userdata, sd_bus *peer)
 {
     struct outbox_door *d = userdata;
-    (void)peer;
+    if (peer == d->syncd)
+        d->syncd = NULL;
     d->state[0] = '\0';
     d->retry_at = 0;
     d->error = (struct err){0};
@@ -132,6 +135,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Ack", "ttays", "", on_ack, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Refuse", "ttss", "", on_refuse, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Report", "ssst", "", on_report, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_SIGNAL("Retry", "", 0),
         SD_BUS_VTABLE_END,
 };
 
@@ -165,6 +169,15 @@ void outbox_door_close(struct outbox_door **d)
     bus_server_close(&(*d)->server);
     free(*d);
     *d = NULL;
+}
+
+void outbox_door_retry(const struct outbox_door *d)
+{
+    int r = d->syncd ? sd_bus_emit_signal(
+                               d->syncd, "/org/keyline/Outbox1", "org.keyline.Outbox1", "Retry", "")
+                     : 0;
+    if (r < 0)
+        log_warning("retry-not-said", LOG_STR("reason", strerror(-r)));
 }
 
 /* The line's own error, else why a batch was refused. */

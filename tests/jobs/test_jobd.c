@@ -352,10 +352,18 @@ static void only_one_jobd(void **state)
     assert_string_equal(member(ask(t, "GroupList", NULL), "groups.0.name"), "sensors");
 }
 
+static int on_retry(sd_bus_message *m, void *userdata, sd_bus_error *be)
+{
+    (void)m, (void)be;
+    ++*(int *)userdata;
+    return 0;
+}
+
 static void what_syncd_says(void **state)
 {
     struct jobd_test *t = *state;
     struct err e = {0}, why = {0};
+    int heard = 0;
     struct outbox_batch b;
     sd_bus *bus;
     assert_string_equal(member(ask(t, "SyncStatus", NULL), "state"), "off"); /* no url */
@@ -383,7 +391,12 @@ static void what_syncd_says(void **state)
     must(outbox_refuse(bus, &b, &why, &e), &e);
     buf_done(&b.ndjson);
     assert_string_equal(member(ask(t, "SyncStatus", NULL), "error.name"), "UpstreamConflict");
+    must(outbox_on_retry(bus, on_retry, &heard, &e), &e);
     assert_string_equal(member(ask(t, "SyncRetry", NULL), "refused"), "0");
+    for (int i = 0; i < 50 && heard == 0; i++)
+        if (sd_bus_process(bus, NULL) == 0)
+            (void)sd_bus_wait(bus, 100000);
+    assert_int_equal(heard, 1);
     sd_bus_flush_close_unref(bus);
 }
 

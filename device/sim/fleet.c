@@ -114,6 +114,7 @@ static enum unit_end work_on(const struct fleet *f, const char *port, size_t ind
             .hwid = item->hwid,
             .name = item->name,
             .durable = o->durable,
+            .look_ms = o->look_ms,
             .patience_ms = o->patience_ms,
             .signals = f->signals};
     unsigned failures = 0;

@@ -13,6 +13,7 @@ struct fleet_options {
     const char *list; /* file of hwid<TAB>name lines; NULL: stdin */
     unsigned tries;   /* how often a device that failed is put in */
     unsigned swap_ms; /* at most so long from taking one out to putting the next in */
+    unsigned look_ms; /* how long a device stays in after its verdict, for a person to see it */
     unsigned patience_ms;
     bool durable;
     struct fault_spec faults;

@@ -27,9 +27,12 @@ static void help(FILE *out)
           "pseudo-terminal\n"
           "       keyline-sim fleet --slots N --ports DIR --flash DIR [--list FILE] [--tries N] "
           "[--swap-ms N]\n"
-          "                         [--patience-s N] [--faults SPEC] [--seed S] [--fsync]\n"
+          "                         [--look-ms N] [--patience-s N] [--faults SPEC] [--seed S] "
+          "[--fsync]\n"
           "         HWID<TAB>NAME lines of FILE or stdin go through DIR/slot01 .. slotNN; exits 0 "
-          "when all passed\n"
+          "when all passed;\n"
+          "         --look-ms: each stays in its slot so long after the verdict, for a person to "
+          "see it\n"
           "       keyline-sim manifest --devices N [--group G] [--seed S]\n"
           "         a registration manifest (CSV) on stdout\n"
           "\n"
@@ -49,7 +52,7 @@ static int usage(const char *what)
 
 struct arguments {
     const char *port, *flash, *hwid, *name, *ports, *list, *faults, *group;
-    uint64_t slots, seed, tries, swap_ms, patience_s, devices;
+    uint64_t slots, seed, tries, swap_ms, look_ms, patience_s, devices;
     bool durable;
 };
 
@@ -77,6 +80,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
         SEED,
         TRIES_,
         SWAP,
+        LOOK,
         PATIENCE,
         DEVICES,
         FSYNC,
@@ -86,14 +90,15 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
             {"hwid", 1, 0, HWID}, {"name", 1, 0, NAME}, {"ports", 1, 0, PORTS},
             {"list", 1, 0, LIST}, {"faults", 1, 0, FAULTS}, {"group", 1, 0, GROUP},
             {"slots", 1, 0, SLOTS}, {"seed", 1, 0, SEED}, {"tries", 1, 0, TRIES_},
-            {"swap-ms", 1, 0, SWAP}, {"patience-s", 1, 0, PATIENCE}, {"devices", 1, 0, DEVICES},
-            {"fsync", 0, 0, FSYNC}, {"help", 0, 0, HELP}, {0}};
+            {"swap-ms", 1, 0, SWAP}, {"look-ms", 1, 0, LOOK}, {"patience-s", 1, 0, PATIENCE},
+            {"devices", 1, 0, DEVICES}, {"fsync", 0, 0, FSYNC}, {"help", 0, 0, HELP}, {0}};
     const char **texts[] = {
             &a->port, &a->flash, &a->hwid, &a->name, &a->ports, &a->list, &a->faults, &a->group};
     struct {
         uint64_t *at, max;
     } numbers[] = {{&a->slots, 256}, {&a->seed, UINT64_MAX}, {&a->tries, 1000},
-            {&a->swap_ms, 3600000}, {&a->patience_s, 86400}, {&a->devices, DEVICES_MAX}};
+            {&a->swap_ms, 3600000}, {&a->look_ms, 3600000}, {&a->patience_s, 86400},
+            {&a->devices, DEVICES_MAX}};
 
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == HELP || c == 'h') {
@@ -208,6 +213,7 @@ int main(int argc, char **argv)
             .list = a.list,
             .tries = (unsigned)a.tries,
             .swap_ms = (unsigned)a.swap_ms,
+            .look_ms = (unsigned)a.look_ms,
             .patience_ms = (unsigned)a.patience_s * 1000,
             .durable = a.durable,
             .faults = faults};

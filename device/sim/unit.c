@@ -163,7 +163,8 @@ static int64_t time_left(const struct unit *u, int64_t now)
         return -1;
     int64_t end = u->heard_ms + u->o->patience_ms;
     if (u->verdict_ms) {
-        end = u->verdict_ms + (port_unread(&u->port) ? LINGER_MS : LINGER_LEAST_MS);
+        unsigned linger = port_unread(&u->port) ? LINGER_MS : LINGER_LEAST_MS;
+        end = u->verdict_ms + (linger > u->o->look_ms ? linger : u->o->look_ms);
     } else if (u->struck_ms) {
         int64_t latest = u->struck_ms + (u->met ? GIVE_UP_LATEST_MS : GIVE_UP_HELLO_MS);
         end = u->heard_ms + GIVE_UP_MS < latest ? u->heard_ms + GIVE_UP_MS : latest;

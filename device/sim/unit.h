@@ -13,6 +13,7 @@ struct unit_options {
     bool durable;
     bool stay;            /* nobody takes it out: until SIGTERM */
     unsigned patience_ms; /* a host that has begun and then says nothing for so long has given up */
+    unsigned look_ms;     /* the person looks at the verdict for so long before the plug is drawn */
     struct fault_plan faults;
     uint64_t noise_seed;
     int signals; /* signalfd with SIGTERM and SIGINT */

@@ -129,8 +129,9 @@ int status_show(struct cli *c, json_t *answer, struct err *e)
     paths_get(&c->paths, PATH_REGISTRY, path);
     screen_fact(&c->out, "Station", json_text(answer, "station"));
     screen_fact(&c->out, "Version", json_text(answer, "version"));
-    screen_factf(&c->out, "Registry", "%s jobs, %s devices in %s",
+    screen_factf(&c->out, "Registry", "%s job%s, %s devices in %s",
             number_format(json_number(answer, "jobs"), n[0]),
+            json_number(answer, "jobs") == 1 ? "" : "s",
             number_format(json_number(answer, "devices"), n[1]), path);
     screen_factf(&c->out, "Slots", "%" PRId64, json_number(answer, "slots"));
     signer_facts(c, json_object_get(answer, "signer"));

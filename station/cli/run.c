@@ -11,7 +11,7 @@
 
 struct view {
     struct screen *screen;
-    bool said_ready;
+    bool said_ready, no_slot;
 };
 
 /* One line when all is up. What happens to the children afterwards is in the supervisor's log. */
@@ -21,6 +21,10 @@ static void on_change(void *ctx, const struct supervise_child *child, size_t rea
     (void)child;
     if (ready == total && !v->said_ready) {
         screen_printf(v->screen, "Keyline is up: %zu processes. Ctrl-C ends it in order.\n", total);
+        if (v->no_slot)
+            screen_printf(v->screen,
+                    "No slot is set: no device can be worked on. Set [slot NAME] in keyline.conf, "
+                    "or use --slots N --ports DIR.\n");
         v->said_ready = true;
     }
     fflush(v->screen->file);
@@ -57,6 +61,7 @@ int run_appliance(struct cli *c, struct err *e)
             .ctx = &view,
     };
     o.slot_count = config_slots(config, &o.slots);
+    view.no_slot = o.slot_count == 0 && o.auto_slots == 0;
     r = supervise_run(&o, e);
     config_free(&config);
     return r;

@@ -219,7 +219,7 @@ void screen_fact(const struct screen *s, const char *label, const char *value)
     screen_printf(s, "  ");
     screen_style(s, STYLE_DIM);
     unsigned width = screen_put(s, label, LABEL_MAX);
-    screen_space(s, width + 2 > SCREEN_LABEL ? 2 : SCREEN_LABEL - width);
+    screen_space(s, width + 1 > SCREEN_LABEL ? 2 : SCREEN_LABEL - width);
     screen_style(s, STYLE_PLAIN);
     screen_put(s, value, 0);
     screen_printf(s, "\n");

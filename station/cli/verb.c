@@ -46,7 +46,7 @@ const char *verb_nearest(const char *const *words, size_t count)
         for (size_t i = 0; i < verb_count; i++) {
             size_t d = text_distance(
                     typed, (size_t)len, verb_table[i].name, strlen(verb_table[i].name));
-            if (d < best_distance) {
+            if (d < best_distance && d * 2 <= (size_t)len) {
                 best_distance = d;
                 best = verb_table[i].name;
             }
@@ -60,7 +60,7 @@ static void nearer_option(const struct verb_option *options, const char *name, c
 {
     for (; options && options->name; options++) {
         size_t d = text_distance(name, strlen(name), options->name, strlen(options->name));
-        if (d < *best_distance) {
+        if (d < *best_distance && d * 2 <= strlen(name)) {
             *best_distance = d;
             *best = options->name;
         }

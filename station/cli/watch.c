@@ -18,6 +18,7 @@
 
 #define TICK_MS      200
 #define LINE_MS      5000 /* between lines where there is no terminal */
+#define QUIET_MS     3000 /* nobody works and nothing moves: no forecast any more */
 #define RATE_SAMPLES 60u  /* a second each: the rate is that of the last minute */
 
 struct watch {
@@ -29,9 +30,9 @@ struct watch {
         int64_t at_ms, registered;
     } samples[RATE_SAMPLES];
     size_t sample_count;
-    int64_t moved_ms, line_ms;
+    int64_t moved_ms, line_ms, idle_ms; /* idle_ms: ends the watching, 0: never */
     bool live;
-    char notice[ERR_MSG_MAX + 64];
+    char notice[ERR_MSG_MAX + 64], quiet[80];
 };
 
 /* ---- asking */
@@ -81,6 +82,19 @@ static int look(struct watch *w, struct err *e)
     return 0;
 }
 
+/* A device that works may say nothing for minutes. */
+static bool is_quiet(const struct watch *w)
+{
+    size_t i;
+    json_t *slot;
+    json_array_foreach(w->slots, i, slot)
+    {
+        if (strcasecmp(json_text(slot, "state"), "working") == 0)
+            return false;
+    }
+    return time_monotonic_ms() - w->moved_ms >= QUIET_MS;
+}
+
 /* ---- the rate */
 
 static void sample(struct watch *w)
@@ -106,7 +120,7 @@ static void estimate(const struct watch *w, struct watch_view *v)
     int64_t done = w->sample_count ? registered - w->samples[0].registered : 0;
     v->per_hour = -1;
     v->left_ms = -1;
-    if (took < 2000 || done <= 0)
+    if (took < 2000 || done <= 0 || is_quiet(w))
         return;
     v->per_hour = (double)done * 3600e3 / (double)took;
     if (left > 0)
@@ -126,13 +140,20 @@ static bool is_over(const struct watch *w)
            in_state(w, JOB_FAILED);
 }
 
-static const char *job_notice(const struct watch *w)
+static const char *job_notice(struct watch *w)
 {
     const char *state = json_text(w->job, "state");
     if (*w->notice)
         return w->notice;
     if (strcmp(state, job_state_name(JOB_PENDING_APPROVAL)) == 0)
         return "The job waits for its approval: keyline job approve";
+    if (w->idle_ms > 0 && is_quiet(w)) {
+        int64_t left = w->moved_ms + w->idle_ms - time_monotonic_ms();
+        snprintf(w->quiet, sizeof w->quiet,
+                "Nothing is in work: the watching ends in %" PRId64 " s",
+                left > 0 ? (left + 999) / 1000 : 0);
+        return w->quiet;
+    }
     return NULL;
 }
 
@@ -212,7 +233,7 @@ static int summarise(struct watch *w, struct err *e)
     return r;
 }
 
-static int follow(struct watch *w, int64_t idle_ms, struct err *e)
+static int follow(struct watch *w, struct err *e)
 {
     const struct timespec tick = {.tv_nsec = TICK_MS * 1000000L};
     w->moved_ms = time_monotonic_ms();
@@ -224,7 +245,7 @@ static int follow(struct watch *w, int64_t idle_ms, struct err *e)
         show(w);
         if (!*w->notice && is_over(w))
             return in_state(w, JOB_COMPLETED) ? 0 : CLI_FAILED;
-        if (idle_ms > 0 && time_monotonic_ms() - w->moved_ms >= idle_ms)
+        if (w->idle_ms > 0 && time_monotonic_ms() - w->moved_ms >= w->idle_ms)
             return CLI_IDLE;
         if (w->live)
             live_wait(TICK_MS);
@@ -235,13 +256,16 @@ static int follow(struct watch *w, int64_t idle_ms, struct err *e)
 
 int job_watch(struct cli *c, struct err *e)
 {
-    struct watch w = {.cli = c, .job_name = c->args[0], .failed = json_object()};
+    struct watch w = {.cli = c,
+            .job_name = c->args[0],
+            .failed = json_object(),
+            .idle_ms = cli_number(c, "until-idle", 0) * 1000};
     if (cli_connect(c, e))
         return -1;
     w.live = c->out.tty && !c->json;
     if (w.live)
         live_begin();
-    int r = follow(&w, cli_number(c, "until-idle", 0) * 1000, e);
+    int r = follow(&w, e);
     if (w.live)
         live_end();
     if (r == CLI_IDLE && !c->json)

@@ -85,6 +85,8 @@ static void refuses_and_suggests(void **state)
         assert_int_equal(e.id, ERR_ARGUMENT);
         assert_says(e.msg, cases[i].says);
     }
+    assert_int_equal(parse(&c, &e, "foo"), CLI_USAGE); /* three letters from "run", all of them */
+    assert_null(strstr(e.msg, "did you mean"));
 }
 
 static void every_verb_has_help_with_examples(void **state)

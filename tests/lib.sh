@@ -39,7 +39,9 @@ cleanup() {
     end_process "$fleet_pid"
     end_process "$run_pid"
     end_process "$upstream_pid"
-    if [ $status -ne 0 ] && [ -n "${KEYLINE_ROOT:-}" ] && [ -f "$KEYLINE_ROOT/run.log" ]; then
+    if [ $status -gt 128 ]; then # somebody stopped it: nothing to be explained
+        printf '\nStopped.%s\n' "${KEYLINE_ROOT:+ What was there is in $KEYLINE_ROOT}" >&2
+    elif [ $status -ne 0 ] && [ -f "${KEYLINE_ROOT:-}/run.log" ]; then
         echo "--- the end of run.log:" >&2
         tail -n 40 "$KEYLINE_ROOT/run.log" >&2
     fi

@@ -14,6 +14,11 @@ done
 # Wrong input.
 "$lib_dir/demo" --devices 0 >/dev/null 2>&1 && die "0 devices must be refused"
 "$lib_dir/demo" --manifest /nonexistent >/dev/null 2>&1 && die "a missing manifest must be refused"
+"$lib_dir/demo" --devices 2 --faults nosuch:5% >/dev/null 2>&1 && die "a fault that is none must be refused"
+# A directory too deep for sockets.
+KEYLINE_DEMO_DIR=$test_dir/$(printf 'd%.0s' {1..90}) "$lib_dir/demo" --devices 2 --slots 2 </dev/null >"$test_dir/out" 2>&1 ||
+    { cat "$test_dir/out" >&2; die "the demo failed in a deep directory"; }
+rm -rf "$(readlink -f "$test_dir"/ddd*/latest)"
 # The user's own manifest, with groups of its own.
 printf 'device_name,device_group,hwid\r\nalpha,first,H1\r\nbeta,second,H2\r\ngamma,,H3\r\n' >"$test_dir/own.csv"
 "$lib_dir/demo" --manifest "$test_dir/own.csv" --slots 2 </dev/null >"$test_dir/out" 2>&1 || { cat "$test_dir/out" >&2; die "the demo failed on an own manifest"; }

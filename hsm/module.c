@@ -237,13 +237,14 @@ int module_mechanism(const struct module *m, CK_SLOT_ID slot, CK_SESSION_HANDLE 
 int module_sign_input(const struct module_mechanism *how, const void *bytes, size_t len,
         struct buf *out, struct err *e)
 {
+    /* not EVP_Q_digest(): it looks the digest up among the providers each time */
+    const EVP_MD *md = EVP_get_digestbyname(signature_info(how->alg)->digest);
     uint8_t digest[EVP_MAX_MD_SIZE];
-    size_t digest_len = 0;
+    unsigned digest_len = 0;
 
     if (how->type == CKM_SHA256_RSA_PKCS)
         return buf_append(out, bytes, len, e);
-    if (EVP_Q_digest(
-                NULL, signature_info(how->alg)->digest, NULL, bytes, len, digest, &digest_len) != 1)
+    if (!md || EVP_Digest(bytes, len, digest, &digest_len, md, NULL) != 1)
         return err_set(e, ERR_NOMEM, "no digest can be made");
     if (how->type == CKM_RSA_PKCS &&
             buf_append(out, digest_info_sha256, sizeof digest_info_sha256, e) < 0)

@@ -1,5 +1,6 @@
 /* The DER writer, the certificate builder, requests and profiles, checked with OpenSSL's parser
  * field by field. */
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -376,6 +377,37 @@ static void request_refusals(void **state)
     EVP_PKEY_free(rsa);
 }
 
+/* P-256 keys are read on a way of their own: neither a point that is no point nor another form may
+ * pass it. */
+static void request_points(void **state)
+{
+    EVP_PKEY *key = help_key("P-256");
+    uint8_t *spki = NULL, *at;
+    int spki_len = i2d_PUBKEY(key, &spki);
+    struct buf der = BUF_INIT;
+    struct csr csr;
+    struct err e = {0};
+
+    (void)state;
+    help_csr(key, nonce, "SHA256", &der);
+    ok(csr_check(der.data, der.len, nonce, ALL_KEYS, &csr, &e));
+    assert_int_equal(csr.spki_len, spki_len);
+    assert_memory_equal(csr.spki, spki, csr.spki_len);
+    at = memmem(der.data, der.len, spki, (size_t)spki_len);
+    assert_non_null(at);
+    at[spki_len - 1] ^= 1; /* not on the curve */
+    refused(csr_check(der.data, der.len, nonce, ALL_KEYS, &csr, &e), KEY_TYPE);
+    memset(at + spki_len - 64, 0xff, 64); /* coordinates above the field's prime */
+    refused(csr_check(der.data, der.len, nonce, ALL_KEYS, &csr, &e), KEY_TYPE);
+    buf_reset(&der);
+    EVP_PKEY_set_utf8_string_param(key, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "compressed");
+    help_csr(key, nonce, "SHA256", &der);
+    refused(csr_check(der.data, der.len, nonce, ALL_KEYS, &csr, &e), KEY_TYPE);
+    buf_done(&der);
+    OPENSSL_free(spki);
+    EVP_PKEY_free(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +420,7 @@ int main(void)
             cmocka_unit_test(subject_bounds),
             cmocka_unit_test(serial_number_falls_back),
             cmocka_unit_test(request_refusals),
+            cmocka_unit_test(request_points),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,7 +76,7 @@ static int look(struct watch *w, struct err *e)
         *e = why;
         return -1;
     }
-    snprintf(w->notice, sizeof w->notice, "The appliance does not answer (%s): waiting for it",
+    snprintf(w->notice, sizeof w->notice, "Waiting for the appliance: it does not answer (%s)",
             why.msg);
     w->moved_ms = time_monotonic_ms();
     return 0;

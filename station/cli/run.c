@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/config.h"
 #include "station/cli/cli.h"
@@ -45,6 +46,11 @@ int run_appliance(struct cli *c, struct err *e)
     int r = check(c, e);
     if (r)
         return r;
+    /* Without it the signer would be started again and again. */
+    paths_get(&c->paths, PATH_CA_CHAIN, path);
+    if (access(path, F_OK) && errno == ENOENT)
+        return err_set(
+                e, ERR_NOT_FOUND, "there is no CA here yet: run 'keyline init' (no %s)", path);
     paths_get(&c->paths, PATH_CONFIG, path);
     if (config_load(path, &config, e))
         return -1;

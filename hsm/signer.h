@@ -1,0 +1,33 @@
+/* signerd's parts, and the door to them. The door only carries: it reads a call, hands it to the part that decides, and
+ * answers with what that part said. */
+#pragma once
+#include <systemd/sd-event.h>
+#include "base/limits.h"
+#include "base/paths.h"
+
+struct authority;
+struct bus_server;
+struct ca;
+struct config;
+struct err;
+struct issuer;
+struct ledger;
+struct nonce_key;
+struct workers;
+
+struct signer {
+    sd_event *event;
+    struct paths paths;
+    struct config *config;
+    struct ca *ca;
+    struct authority *authority;
+    struct ledger *ledger;
+    struct workers *workers;
+    struct nonce_key *nonce_key;
+    struct issuer *issuer;
+    struct bus_server *door;
+    char station[NAME_BYTES_MAX + 1];
+};
+
+/* Opens org.keyline.Signer1 (signer_client.h) for the users of [access] jobs_user. Closed with bus_server_close(&s->door). */
+int signer_door_open(struct signer *s, struct err *e);

@@ -1,0 +1,228 @@
+/* The signer's door, org.keyline.Signer1 (signer_client.h). It decides nothing: what it reads goes to
+ * the issuer, the authority or the ledger, whoever sent it. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buf.h"
+#include "base/bus.h"
+#include "base/config.h"
+#include "base/err.h"
+#include "base/text.h"
+#include "base/uuid.h"
+#include "hsm/authority.h"
+#include "hsm/ca.h"
+#include "hsm/issuer.h"
+#include "hsm/ledger.h"
+#include "hsm/nonce.h"
+#include "hsm/signer.h"
+#include "hsm/ticket.h"
+#include "hsm/workers.h"
+
+static int on_nonce(sd_bus_message *m, void *userdata, sd_bus_error *unused)
+{
+    struct signer *s = userdata;
+    uint8_t nonce[NONCE_BYTES];
+    struct err e = {0};
+    sd_bus_message *answer = NULL;
+    const char *job;
+    uint64_t row;
+    int r = sd_bus_message_read(m, "st", &job, &row);
+
+    (void)unused;
+    if (r < 0)
+        return r;
+    if (!uuid_valid(job))
+        err_set(&e, ERR_PROTOCOL, "the job must be a UUID");
+    else
+        nonce_make(s->nonce_key, time_now_ms(), job, row, nonce, &e);
+    if (e.id)
+        return bus_reply_err(m, &e);
+    r = sd_bus_message_new_method_return(m, &answer);
+    if (r >= 0)
+        r = sd_bus_message_append_array(answer, 'y', nonce, sizeof nonce);
+    if (r >= 0)
+        r = sd_bus_message_send(answer);
+    sd_bus_message_unref(answer);
+    return r;
+}
+
+/* ctx: the call. Its peer may have gone: then there is nobody to tell, and the certificate waits in
+ * the ledger. */
+static void on_issued(void *ctx, const uint8_t *cert, size_t len, bool fresh, const struct err *e)
+{
+    sd_bus_message *m = ctx, *answer = NULL;
+
+    if (e) {
+        bus_reply_err(m, e);
+    } else if (sd_bus_message_new_method_return(m, &answer) >= 0 &&
+               sd_bus_message_append_array(answer, 'y', cert, len) >= 0 &&
+               sd_bus_message_append(answer, "b", (int)fresh) >= 0) {
+        sd_bus_message_send(answer);
+    }
+    sd_bus_message_unref(answer);
+    sd_bus_message_unref(m);
+}
+
+static int on_issue(sd_bus_message *m, void *userdata, sd_bus_error *unused)
+{
+    struct signer *s = userdata;
+    struct signer_issue q = {0};
+    struct err e = {0};
+    size_t nonce_len;
+    int r = sd_bus_message_read(m, "st", &q.ticket, &q.row_index);
+
+    (void)unused;
+    if (r < 0)
+        return r;
+    if (bus_read_bytes(m, ROW_BYTES_MAX, &q.row, &q.row_len, &e) < 0 ||
+            bus_read_bytes(m, MERKLE_PROOF_MAX * MERKLE_HASH_BYTES, &q.proof, &q.proof_len, &e) <
+                    0 ||
+            bus_read_bytes(m, CSR_BYTES_MAX, &q.csr, &q.csr_len, &e) < 0 ||
+            bus_read_bytes(m, NONCE_BYTES, &q.nonce, &nonce_len, &e) < 0)
+        return bus_reply_err(m, &e);
+    if (nonce_len != NONCE_BYTES) {
+        err_set(&e, ERR_NONCE, "a nonce has %u bytes", NONCE_BYTES);
+        return bus_reply_err(m, &e);
+    }
+    sd_bus_message_ref(m); /* on_issued() gives it back */
+    if (issuer_issue(s->issuer, &q, on_issued, m, &e) == 0)
+        return 1;
+    sd_bus_message_unref(m);
+    return bus_reply_err(m, &e);
+}
+
+/* A ticket for later may be brought early; one that is over, or for other stations, is of no use
+ * here. */
+static int check_ticket(struct signer *s, const char *jws, struct buf *json, struct err *e)
+{
+    const struct ticket *t;
+    int64_t now = time_now_ms() / 1000;
+
+    if (authority_ticket(s->authority, jws, &t, e) < 0 ||
+            ticket_check(t, s->station, now < t->not_before ? t->not_before : now, e) < 0)
+        return -1;
+    return ticket_format(t, json, e);
+}
+
+static int reply_text(sd_bus_message *m, struct buf *json, struct err *e)
+{
+    const char *text = e->id ? NULL : buf_str(json);
+
+    if (!e->id && !text)
+        err_set(e, ERR_NOMEM, "no memory for an answer");
+    return e->id ? bus_reply_err(m, e) : sd_bus_reply_method_return(m, "s", text);
+}
+
+static int on_check_ticket(sd_bus_message *m, void *userdata, sd_bus_error *unused)
+{
+    struct buf json = BUF_INIT;
+    struct err e = {0};
+    const char *jws;
+    int r = sd_bus_message_read(m, "s", &jws);
+
+    (void)unused;
+    if (r < 0)
+        return r;
+    check_ticket(userdata, jws, &json, &e);
+    r = reply_text(m, &json, &e);
+    buf_done(&json);
+    return r;
+}
+
+static int on_chain(sd_bus_message *m, void *userdata, sd_bus_error *unused)
+{
+    struct signer *s = userdata;
+    sd_bus_message *answer = NULL;
+    int r = sd_bus_message_new_method_return(m, &answer);
+
+    (void)unused;
+    if (r >= 0)
+        r = sd_bus_message_append_array(answer, 'y', s->ca->chain.data, s->ca->chain.len);
+    if (r >= 0)
+        r = sd_bus_message_send(answer);
+    sd_bus_message_unref(answer);
+    return r;
+}
+
+static json_t *workers_json(const struct workers *w)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < workers_count(w); i++) {
+        struct worker_info info;
+
+        workers_info(w, i, &info);
+        json_array_append_new(
+                list, json_pack("{s:I,s:s,s:I,s:I}", "pid", (json_int_t)info.pid, "state",
+                              worker_state_name(info.state), "signatures",
+                              (json_int_t)info.signatures, "restarts", (json_int_t)info.restarts));
+    }
+    return list;
+}
+
+static json_t *error_json(const struct err *e)
+{
+    if (!e->id)
+        return json_null();
+    return json_pack(
+            "{s:s,s:s,s:s}", "name", err_name(e->id), "message", e->msg, "hint", err_hint(e->id));
+}
+
+static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
+{
+    struct signer *s = userdata;
+    struct issuer_counts c;
+    struct err e = {0};
+    struct buf json = BUF_INIT;
+    char not_after[TIME_TEXT_MAX], *text;
+    json_t *o;
+    int r;
+
+    (void)unused;
+    issuer_counts(s->issuer, &c);
+    time_format(s->ca->not_after * 1000, not_after);
+    o = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:f,s:f,s:I,s:o}", "station", s->station, "ca_subject",
+            s->ca->subject_text, "ca_not_after", not_after, "issued", (json_int_t)c.issued,
+            "refused", (json_int_t)c.refused, "workers", workers_json(s->workers), "sign_ms_p50",
+            (double)c.sign_us_p50 / 1000, "sign_ms_p99", (double)c.sign_us_p99 / 1000,
+            "ledger_records",
+            (json_int_t)(ledger_counts(s->ledger).issued + ledger_counts(s->ledger).refused),
+            "error", error_json(workers_failure(s->workers)));
+    text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    if (!text)
+        err_set(&e, ERR_NOMEM, "no memory for the status");
+    else
+        buf_append(&json, text, strlen(text), &e);
+    r = reply_text(m, &json, &e);
+    free(text);
+    json_decref(o);
+    buf_done(&json);
+    return r;
+}
+
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD("Nonce", "st", "ay", on_nonce, 0),
+        SD_BUS_METHOD("Issue", "stayayayay", "ayb", on_issue, 0),
+        SD_BUS_METHOD("CheckTicket", "s", "s", on_check_ticket, 0),
+        SD_BUS_METHOD("Chain", "", "ay", on_chain, 0),
+        SD_BUS_METHOD("Status", "", "s", on_status, 0),
+        SD_BUS_VTABLE_END,
+};
+
+int signer_door_open(struct signer *s, struct err *e)
+{
+    char path[PATH_MAX];
+    struct bus_door door = {
+            .path = path,
+            .object = "/org/keyline/Signer1",
+            .interface = "org.keyline.Signer1",
+            .vtable = vtable,
+            .userdata = s,
+    };
+
+    if (config_user(s->config, "jobs_user", door.uids, &door.uid_count, e) < 0)
+        return -1;
+    paths_get(&s->paths, PATH_SIGNER_SOCKET, path);
+    return bus_server_open(s->event, &door, &s->door, e);
+}

@@ -46,6 +46,9 @@ struct ledger {
     struct ledger_index devices, keys, jobs;
     struct job_count *job_counts;
     size_t job_count, job_cap;
+    struct ledger_revoked *revoked;
+    size_t revoked_count, revoked_cap;
+    uint64_t crl_number;
     struct ledger_counts counts;
     struct buf group; /* GROUP_HEADER bytes of room, then the payload to come */
     size_t waiting;
@@ -116,6 +119,8 @@ static int entry_encode(const struct ledger_entry *entry, struct buf *out, struc
                 entry->tail.len);
     put_be(fixed, 4, entry->tail.len);
     fixed[4] = (uint8_t)entry->type;
+    fixed[5] = entry->flags;
+    fixed[6] = entry->reason;
     memcpy(at, entry->job, LEDGER_ID_BYTES);
     memcpy(at + 16, entry->device, LEDGER_ID_BYTES);
     put_be(at + 32, 8, entry->row);
@@ -133,9 +138,11 @@ static int entry_decode(const uint8_t fixed[ENTRY_FIXED], struct ledger_entry *r
 {
     const uint8_t *at = fixed + ENTRY_HEADER;
 
-    *ret = (struct ledger_entry){.type = fixed[4], .tail.len = get_be(fixed, 4)};
-    if ((ret->type != LEDGER_ISSUED && ret->type != LEDGER_REFUSED) || fixed[5] || fixed[6] ||
-            fixed[7] || ret->tail.len > TAIL_MAX)
+    *ret = (struct ledger_entry){
+            .type = fixed[4], .flags = fixed[5], .reason = fixed[6], .tail.len = get_be(fixed, 4)};
+    if (ret->type < LEDGER_ISSUED || ret->type > LEDGER_CRL || fixed[7] ||
+            ret->tail.len > TAIL_MAX ||
+            (ret->type >= LEDGER_REVOKED && ret->tail.len != CERT_KEY_ID_BYTES))
         return -1;
     memcpy(ret->job, at, LEDGER_ID_BYTES);
     memcpy(ret->device, at + 16, LEDGER_ID_BYTES);
@@ -243,6 +250,25 @@ struct ledger_counts ledger_counts(const struct ledger *l)
     return l->counts;
 }
 
+const struct ledger_revoked *ledger_revoked(const struct ledger *l, size_t *ret_count)
+{
+    *ret_count = l->revoked_count;
+    return l->revoked;
+}
+
+bool ledger_is_revoked(const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES])
+{
+    for (size_t i = 0; i < l->revoked_count; i++)
+        if (memcmp(l->revoked[i].serial, serial, CERT_SERIAL_BYTES) == 0)
+            return true;
+    return false;
+}
+
+uint64_t ledger_crl_number(const struct ledger *l)
+{
+    return l->crl_number;
+}
+
 /* ---- the index in memory */
 
 /* Room for `entries` more, before anything is written: what is durable must also be found. */
@@ -257,6 +283,15 @@ static int index_reserve(struct ledger *l, size_t entries, struct err *e)
         l->job_counts = grown;
         l->job_cap = cap;
     }
+    if (l->revoked_count + entries > l->revoked_cap) {
+        size_t cap = l->revoked_cap + l->revoked_cap / 2 + entries;
+        struct ledger_revoked *grown = reallocarray(l->revoked, cap, sizeof *grown);
+
+        if (!grown)
+            return err_set(e, ERR_NOMEM, "no memory for the ledger's index");
+        l->revoked = grown;
+        l->revoked_cap = cap;
+    }
     if (ledger_index_reserve(&l->devices, entries, e) < 0 ||
             ledger_index_reserve(&l->keys, entries, e) < 0 ||
             ledger_index_reserve(&l->jobs, entries, e) < 0)
@@ -270,6 +305,19 @@ static void index_entry(struct ledger *l, const struct ledger_entry *entry, uint
 
     if (entry->type == LEDGER_REFUSED) {
         l->counts.refused++;
+        return;
+    }
+    if (entry->type == LEDGER_REVOKED) {
+        struct ledger_revoked *v = &l->revoked[l->revoked_count++];
+
+        *v = (struct ledger_revoked){.reason = entry->reason, .time_ms = entry->time_ms};
+        memcpy(v->ca, entry->tail.bytes, sizeof v->ca);
+        memcpy(v->serial, entry->serial, sizeof v->serial);
+        l->counts.revoked++;
+        return;
+    }
+    if (entry->type == LEDGER_CRL) {
+        l->crl_number = entry->row > l->crl_number ? entry->row : l->crl_number;
         return;
     }
     l->counts.issued++;
@@ -300,6 +348,7 @@ static int index_payload(struct ledger *l, const uint8_t *payload, size_t len, u
         if (len - at < ENTRY_FIXED || entry_decode(payload + at, &entry) < 0 ||
                 entry.tail.len > len - at - ENTRY_FIXED)
             return damaged(l, place + at, "this is not an entry", e);
+        entry.tail.bytes = payload + at + ENTRY_FIXED;
         index_entry(l, &entry, place + at);
         at += ENTRY_FIXED + entry.tail.len;
     }
@@ -527,6 +576,7 @@ void ledger_close(struct ledger **pl)
     buf_done(&l->group);
     EVP_MD_CTX_free(l->md);
     free(l->job_counts);
+    free(l->revoked);
     free(l->path);
     free(l);
     *pl = NULL;

@@ -5,8 +5,8 @@
  *   check = first 8 bytes of SHA-256(previous chain || the 16 bytes before it): the length can be trusted
  *   chain = SHA-256(previous chain || header with check || payload); before the first group: SHA-256(file header)
  * An entry in the payload:
- *   u32 tail length | u8 type | 3 zero bytes | job 16 | device 16 | u64 row | u64 Unix ms | SPKI SHA-256 32 | serial 16 | tail
- *   tail: the DER certificate (type 1, issued) or the error's name (type 2, refused). All numbers big-endian.
+ *   u32 tail length | u8 type | u8 flags | u8 reason | zero byte | job 16 | device 16 | u64 row | u64 Unix ms | SPKI SHA-256 32 | serial 16 | tail
+ *   The types and their tails: enum ledger_type. All numbers big-endian.
  *
  * A group that a kill or a power cut left incomplete is the last one, was never acknowledged, and is cut off when the
  * ledger is opened (logged). Anything else that does not fit together is damage: ERR_LEDGER, and nothing is repaired. */
@@ -22,10 +22,20 @@ struct ledger;
 
 #define LEDGER_ID_BYTES 16 /* a UUID */
 
-enum ledger_type { LEDGER_ISSUED = 1, LEDGER_REFUSED = 2 };
+enum ledger_type {
+    LEDGER_ISSUED = 1,  /* tail: the DER certificate */
+    LEDGER_REFUSED = 2, /* tail: the error's name */
+    LEDGER_REVOKED = 3, /* serial, device; reason; tail: the issuing CA's subjectKeyIdentifier */
+    LEDGER_CRL =
+            4, /* row: its number; spki_sha256: of the DER CRL; tail: the CA's subjectKeyIdentifier */
+};
+#define LEDGER_KEY_FROM_SIGNER                                                                     \
+    0x01 /* flag of an issued entry: the key was not born in the device */
 
 struct ledger_entry {
     enum ledger_type type;
+    uint8_t flags;
+    uint8_t reason; /* of a revocation: CRLReason, RFC 5280, 5.3.1 */
     uint8_t job[LEDGER_ID_BYTES], device[LEDGER_ID_BYTES]; /* device: zeros when it is not known */
     uint64_t row;
     int64_t time_ms;
@@ -34,7 +44,14 @@ struct ledger_entry {
     struct cert_bytes tail;
 };
 struct ledger_counts {
-    uint64_t issued, refused, groups;
+    uint64_t issued, refused, revoked, groups;
+};
+/* A certificate that is on its CA's CRL. */
+struct ledger_revoked {
+    uint8_t ca[CERT_KEY_ID_BYTES]; /* the issuing CA's subjectKeyIdentifier */
+    uint8_t serial[CERT_SERIAL_BYTES];
+    uint8_t reason;
+    int64_t time_ms;
 };
 enum ledger_found { LEDGER_ABSENT = 0, LEDGER_PRESENT = 1 };
 
@@ -49,7 +66,7 @@ size_t ledger_waiting(const struct ledger *l);
 int ledger_commit(struct ledger *l, struct err *e);
 /* false: such a sync failed; close it and open it again. */
 bool ledger_usable(const struct ledger *l);
-/* LEDGER_PRESENT, LEDGER_ABSENT or -1. ret: its tail is empty; ret_cert (may be NULL) gets the certificate appended. */
+/* The device's newest certificate, revoked or not. LEDGER_PRESENT, LEDGER_ABSENT or -1. ret: its tail is empty; ret_cert (may be NULL) gets the certificate appended. */
 int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
         struct ledger_entry *ret, struct buf *ret_cert, struct err *e);
 int ledger_find_key(
@@ -57,3 +74,8 @@ int ledger_find_key(
 /* Certificates issued for this job. */
 uint64_t ledger_job_count(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES]);
 struct ledger_counts ledger_counts(const struct ledger *l);
+/* In the order they were revoked; the pointer holds until the next commit. */
+const struct ledger_revoked *ledger_revoked(const struct ledger *l, size_t *ret_count);
+bool ledger_is_revoked(const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES]);
+/* The highest number of a CRL so far, of whichever CA; 0: none. */
+uint64_t ledger_crl_number(const struct ledger *l);

@@ -64,18 +64,21 @@ int ledger_index_find(const struct ledger_index *x, const uint8_t *key, ledger_m
 {
     uint64_t h = hash(x, key);
 
+    int found = 0;
+
+    /* a key may have been added again: the newest place is the highest */
     for (size_t i = home(x->cap, h); x->cells[i]; i = i + 1 < x->cap ? i + 1 : 0) {
         uint64_t place = x->cells[i] & LEDGER_INDEX_PLACE_MAX;
         int r = x->cells[i] >> PLACE_BITS == h ? match(ctx, place, key, e) : 0;
 
         if (r < 0)
             return -1;
-        if (r) {
+        if (r && (!found || place > *ret_place)) {
             *ret_place = place;
-            return 1;
+            found = 1;
         }
     }
-    return 0;
+    return found;
 }
 
 int ledger_index_reserve(struct ledger_index *x, size_t more, struct err *e)

@@ -20,7 +20,7 @@ typedef int (*ledger_match_fn)(void *ctx, uint64_t place, const uint8_t *key, st
 
 int ledger_index_init(struct ledger_index *x, struct err *e);
 void ledger_index_done(struct ledger_index *x);
-/* 1 with *ret_place, 0, or -1. */
+/* 1 with *ret_place, the highest place of this key; 0, or -1. */
 int ledger_index_find(const struct ledger_index *x, const uint8_t *key, ledger_match_fn match,
         void *ctx, uint64_t *ret_place, struct err *e);
 /* Room for `more` further entries, so that ledger_index_add() cannot fail for them. */

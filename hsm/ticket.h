@@ -1,11 +1,12 @@
-/* A ticket: who approved which manifest, how many certificates, until when, where. It is a compact JWS (RFC 7515)
- * signed with the approver's key: ES256, ES384 or RS256, "x5c" with the approver's certificate chain,
- * "typ":"keyline-ticket+jws". Payload (JSON, all members required, unknown ones refused):
- *   {"v":1,"job":"<uuid>","account":"..","division":"..","profile":"idevid","binding":"identity","rows":N,
+/* A ticket: who approved which manifest, how many certificates, until when, where. It is a JWS (jws.h) signed with the
+ * approver's key, "typ":"keyline-ticket+jws". Payload (JSON, all members required, unknown ones refused):
+ *   {"v":1,"job":"<uuid>","account":"..","division":"..","profile":"idevid","binding":"identity",
+ *    "keys":"device" or "signer","reissue":false,"rows":N,
  *    "root":"<64 hex: merkle root over the canonical rows>","quota":N,"nbf":unix s,"exp":unix s,
  *    "stations":["*"] or names,"approver":"free text","iat":unix s}
  * This library needs no token and no registry, so a ticket can be made on another computer. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <openssl/evp.h>
@@ -17,12 +18,21 @@
 struct buf;
 struct err;
 
+/* Where the devices' keys are born. */
+enum ticket_keys {
+    TICKET_KEYS_DEVICE, /* in the device, which proves that it holds its key */
+    TICKET_KEYS_SIGNER, /* in the signer, for devices that cannot make one; flagged for ever */
+    TICKET_KEYS_COUNT
+};
+
 struct ticket {
     char job[UUID_TEXT_MAX];
     char account[NAME_BYTES_MAX + 1];
     char division[NAME_BYTES_MAX + 1];
     char profile[32];
     char binding[16]; /* "identity": the device's hwid or name selects the row */
+    enum ticket_keys keys;
+    bool reissue; /* the rows' devices may get a new certificate in place of the one they have, which is then revoked */
     uint64_t rows;
     struct merkle_hash root;
     uint64_t quota;

@@ -143,17 +143,19 @@ int job_request(struct registry *r, const struct site *s, int64_t job, json_t **
 {
     struct query q;
     if (query_open(&q, r, e,
-                "SELECT uuid, profile, binding, rows, root, quota, stations FROM job WHERE id = ?1",
+                "SELECT uuid, profile, binding, rows, root, quota, stations, keys, reissue FROM job"
+                " WHERE id = ?1",
                 BIND_INT(job)))
         return -1;
     int n = query_next(&q, e);
     if (n > 0)
-        n = json_made(json_pack("{s:i, s:o, s:s, s:s, s:o, s:o, s:I, s:o, s:I, s:o}", "v", 1, "job",
-                              json_text_column(&q, 0), "account", s->account, "division",
+        n = json_made(json_pack("{s:i, s:o, s:s, s:s, s:o, s:o, s:I, s:o, s:I, s:o, s:o, s:b}", "v",
+                              1, "job", json_text_column(&q, 0), "account", s->account, "division",
                               s->division, "profile", json_text_column(&q, 1), "binding",
                               json_text_column(&q, 2), "rows", (json_int_t)query_int(&q, 3), "root",
                               json_hex_column(&q, 4), "quota", (json_int_t)query_int(&q, 5),
-                              "stations", station_array(query_text(&q, 6))),
+                              "stations", station_array(query_text(&q, 6)), "keys",
+                              json_text_column(&q, 7), "reissue", (int)query_int(&q, 8)),
                 ret, e);
     else if (n == 0)
         n = err_set(e, ERR_NOT_FOUND, "there is no such job");
@@ -192,7 +194,7 @@ int job_check_pending(struct registry *r, int64_t job, struct err *e)
 static int check_facts(const json_t *request, const json_t *facts, struct err *e)
 {
     static const char *const same[] = {
-            "job", "account", "division", "profile", "binding", "rows", "root"};
+            "job", "account", "division", "profile", "binding", "keys", "reissue", "rows", "root"};
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         if (!json_equal(json_object_get(request, same[i]), json_object_get(facts, same[i])))
             return err_set(

@@ -20,6 +20,8 @@ static const char *const version_1[] = {
         "  root BLOB NOT NULL CHECK (length(root) = 32),"
         "  profile TEXT NOT NULL,"
         "  binding TEXT NOT NULL,"
+        "  keys TEXT NOT NULL DEFAULT 'device' CHECK (keys IN ('device', 'signer')),"
+        "  reissue INTEGER NOT NULL DEFAULT 0 CHECK (reissue IN (0, 1)),"
         "  stations TEXT NOT NULL," /* separated by commas */
         "  manifest_sha256 TEXT NOT NULL,"
         "  quota INTEGER NOT NULL,"

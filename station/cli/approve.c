@@ -191,6 +191,12 @@ static void show(struct cli *c, const struct approval *a)
     screen_factf(&c->out, "Certificates", "at most %s", number_format((int64_t)t->quota, n));
     screen_fact(&c->out, "Profile", t->profile);
     screen_fact(&c->out, "Binding", t->binding);
+    if (t->keys == TICKET_KEYS_SIGNER)
+        screen_fact(
+                &c->out, "Keys", "made by the signer and handed to the devices, not born in them");
+    if (t->reissue)
+        screen_fact(
+                &c->out, "Re-issue", "new certificates; the ones these devices have are revoked");
     show_validity(c, t);
     screen_fact(&c->out, "Stations", strcmp(stations, "*") == 0 ? "any of this account" : stations);
     screen_fact(&c->out, "Account", t->account);

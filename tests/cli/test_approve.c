@@ -38,7 +38,7 @@ static const char *request(unsigned rows)
     snprintf(text, sizeof text,
             "{\"v\":1,\"job\":\"" JOB
             "\",\"account\":\"acc\",\"division\":\"div\",\"profile\":\"idevid\","
-            "\"binding\":\"identity\",\"rows\":%u,\"root\":\"%s\",\"quota\":%u,\"stations\":["
+            "\"binding\":\"identity\",\"keys\":\"device\",\"reissue\":false,\"rows\":%u,\"root\":\"%s\",\"quota\":%u,\"stations\":["
             "\"line-1\",\"line-2\"]}",
             rows, root_hex, rows);
     return text;

@@ -254,6 +254,10 @@ static void payload_forms(void **state)
             {"profile", "[]"},
             {"profile", "\"0123456789012345678901234567890123456789\""},
             {"binding", "\"label\""},
+            {"keys", "\"token\""},
+            {"keys", "0"},
+            {"reissue", "0"},
+            {"reissue", "\"true\""},
             {"rows", "0"},
             {"rows", "-1"},
             {"rows", "1.5"},
@@ -351,7 +355,8 @@ static void requests(void **state)
     ok(ticket_request_parse(
             "{\"v\":1,\"job\":\"11111111-1111-4111-8111-111111111111\",\"account\":\"a\","
             "\"division\":\"d\","
-            "\"profile\":\"idevid\",\"binding\":\"identity\",\"rows\":3,\"root\":"
+            "\"profile\":\"idevid\",\"binding\":\"identity\",\"keys\":\"device\",\"reissue\":false,"
+            "\"rows\":3,\"root\":"
             "\"0102030000000000000000000000000000000000000000000000000000000000\",\"quota\":2,"
             "\"stations\":[\"*\"]}",
             &t, &e));

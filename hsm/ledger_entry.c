@@ -1,0 +1,87 @@
+/* Entries of the ledger as bytes. Promises that what is decoded was encoded by a Keyline that knows
+ * the same types; looks at no file. */
+#include "hsm/ledger_entry.h"
+#include <string.h>
+#include "base/buf.h"
+#include "base/err.h"
+
+#define TAIL_MAX CERT_BYTES_MAX
+
+uint64_t ledger_get_be(const uint8_t *at, int bytes)
+{
+    uint64_t n = 0;
+
+    while (bytes--)
+        n = n << 8 | *at++;
+    return n;
+}
+
+void ledger_put_be(uint8_t *at, int bytes, uint64_t n)
+{
+    while (bytes--) {
+        at[bytes] = (uint8_t)n;
+        n >>= 8;
+    }
+}
+
+int ledger_entry_encode(const struct ledger_entry *entry, struct buf *out, struct err *e)
+{
+    uint8_t fixed[LEDGER_ENTRY_FIXED] = {0}, *at = fixed + LEDGER_ENTRY_HEADER;
+
+    if (entry->tail.len > TAIL_MAX)
+        return err_set(e, ERR_LIMIT, "a certificate of %zu bytes does not fit into the ledger",
+                entry->tail.len);
+    ledger_put_be(fixed, 4, entry->tail.len);
+    fixed[4] = (uint8_t)entry->type;
+    fixed[5] = entry->flags;
+    fixed[6] = entry->reason;
+    memcpy(at, entry->job, LEDGER_ID_BYTES);
+    memcpy(at + 16, entry->device, LEDGER_ID_BYTES);
+    ledger_put_be(at + 32, 8, entry->row);
+    ledger_put_be(at + 40, 8, (uint64_t)entry->time_ms);
+    memcpy(at + 48, entry->spki_sha256, 32);
+    memcpy(at + 80, entry->serial, CERT_SERIAL_BYTES);
+    if (buf_append(out, fixed, sizeof fixed, e) < 0)
+        return -1;
+    return buf_append(out, entry->tail.bytes, entry->tail.len, e);
+}
+
+int ledger_entry_decode(const uint8_t fixed[LEDGER_ENTRY_FIXED], struct ledger_entry *ret)
+{
+    const uint8_t *at = fixed + LEDGER_ENTRY_HEADER;
+
+    *ret = (struct ledger_entry){.type = fixed[4],
+            .flags = fixed[5],
+            .reason = fixed[6],
+            .tail.len = ledger_get_be(fixed, 4)};
+    if (ret->type < LEDGER_ISSUED || ret->type > LEDGER_CRL || fixed[7] ||
+            ret->tail.len > TAIL_MAX ||
+            (ret->type >= LEDGER_REVOKED && ret->tail.len != CERT_KEY_ID_BYTES))
+        return -1;
+    memcpy(ret->job, at, LEDGER_ID_BYTES);
+    memcpy(ret->device, at + 16, LEDGER_ID_BYTES);
+    ret->row = ledger_get_be(at + 32, 8);
+    ret->time_ms = (int64_t)ledger_get_be(at + 40, 8);
+    memcpy(ret->spki_sha256, at + 48, 32);
+    memcpy(ret->serial, at + 80, CERT_SERIAL_BYTES);
+    return 0;
+}
+
+int ledger_group_next(struct ledger_group *g, struct ledger_entry *ret, uint64_t *ret_place)
+{
+    size_t size;
+
+    if (g->entries == 0)
+        return g->len == 0 ? 0 : -1;
+    if (g->len < LEDGER_ENTRY_FIXED || ledger_entry_decode(g->payload, ret) < 0 ||
+            ret->tail.len > g->len - LEDGER_ENTRY_FIXED)
+        return -1;
+    ret->tail.bytes = g->payload + LEDGER_ENTRY_FIXED;
+    *ret_place = g->place;
+    size = LEDGER_ENTRY_FIXED + ret->tail.len;
+    g->payload += size;
+    g->place += size;
+    g->len -= size;
+    g->entries--;
+    return 1;
+}

@@ -1,0 +1,116 @@
+/* The sums of a ledger. Promises that the same entries give the same sums, whoever adds them up. */
+#include "hsm/ledger_tally.h"
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+
+int ledger_tally_init(struct ledger_tally *t, struct err *e)
+{
+    *t = (struct ledger_tally){0};
+    return ledger_index_init(&t->by_job, e);
+}
+
+void ledger_tally_done(struct ledger_tally *t)
+{
+    ledger_index_done(&t->by_job);
+    free(t->jobs);
+    free(t->revoked);
+    *t = (struct ledger_tally){0};
+}
+
+/* An array with room for `more`; NULL leaves it as it was. */
+static void *grown(void *array, size_t size, size_t count, size_t more, size_t *cap)
+{
+    size_t wanted = *cap;
+    void *r;
+
+    if (count + more <= *cap)
+        return array;
+    wanted += wanted / 2 + more;
+    r = reallocarray(array, wanted, size);
+    if (r)
+        *cap = wanted;
+    return r;
+}
+
+int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e)
+{
+    struct ledger_job *jobs = grown(t->jobs, sizeof *jobs, t->job_count, entries, &t->job_cap);
+    struct ledger_revoked *revoked;
+
+    if (jobs)
+        t->jobs = jobs;
+    revoked = grown(t->revoked, sizeof *revoked, t->revoked_count, entries, &t->revoked_cap);
+    if (revoked)
+        t->revoked = revoked;
+    if (entries && (!jobs || !revoked))
+        return err_set(e, ERR_NOMEM, "no memory for the ledger's sums");
+    return ledger_index_reserve(&t->by_job, entries, e);
+}
+
+static int match_job(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
+{
+    const struct ledger_tally *t = ctx;
+
+    (void)e;
+    return memcmp(t->jobs[place - 1].job, key, LEDGER_ID_BYTES) == 0;
+}
+
+static struct ledger_job *find_job(const struct ledger_tally *t, const uint8_t job[LEDGER_ID_BYTES])
+{
+    uint64_t place;
+    /* match_job() reads memory only: it neither changes the sums nor fails */
+    void *ctx = (void *)(uintptr_t)t;
+
+    return ledger_index_find(&t->by_job, job, match_job, ctx, &place, NULL) == 1
+                   ? &t->jobs[place - 1]
+                   : NULL;
+}
+
+static void add_issued(struct ledger_tally *t, const struct ledger_entry *entry)
+{
+    struct ledger_job *j = find_job(t, entry->job);
+
+    t->counts.issued++;
+    if (!j) {
+        j = &t->jobs[t->job_count++];
+        *j = (struct ledger_job){0};
+        memcpy(j->job, entry->job, LEDGER_ID_BYTES);
+        ledger_index_add(&t->by_job, entry->job, t->job_count);
+    }
+    j->issued++;
+}
+
+static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry)
+{
+    struct ledger_revoked *v = &t->revoked[t->revoked_count++];
+
+    t->counts.revoked++;
+    *v = (struct ledger_revoked){.reason = entry->reason, .time_ms = entry->time_ms};
+    memcpy(v->ca, entry->tail.bytes, sizeof v->ca);
+    memcpy(v->serial, entry->serial, sizeof v->serial);
+}
+
+void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry)
+{
+    switch (entry->type) {
+    case LEDGER_ISSUED:
+        add_issued(t, entry);
+        break;
+    case LEDGER_REFUSED:
+        t->counts.refused++;
+        break;
+    case LEDGER_REVOKED:
+        add_revoked(t, entry);
+        break;
+    case LEDGER_CRL:
+        t->crl_number = entry->row > t->crl_number ? entry->row : t->crl_number;
+        break;
+    }
+}
+
+const struct ledger_job *ledger_tally_job(
+        const struct ledger_tally *t, const uint8_t job[LEDGER_ID_BYTES])
+{
+    return find_job(t, job);
+}

@@ -1,0 +1,27 @@
+/* What the entries of a ledger add up to: counts, certificates a job, what is revoked. In memory, made anew at each start. */
+#pragma once
+#include "hsm/ledger.h"
+#include "hsm/ledger_index.h"
+
+struct ledger_job {
+    uint8_t job[LEDGER_ID_BYTES];
+    uint64_t issued;
+};
+struct ledger_tally {
+    struct ledger_counts counts;
+    uint64_t crl_number;
+    struct ledger_job *jobs;
+    size_t job_count, job_cap;
+    struct ledger_revoked *revoked;
+    size_t revoked_count, revoked_cap;
+    struct ledger_index by_job; /* its places are numbers in jobs, from 1 */
+};
+
+int ledger_tally_init(struct ledger_tally *t, struct err *e);
+void ledger_tally_done(struct ledger_tally *t);
+/* Room for `entries` more, so that ledger_tally_add() cannot fail for them. */
+int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e);
+void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry);
+/* NULL: it has no certificate. */
+const struct ledger_job *ledger_tally_job(
+        const struct ledger_tally *t, const uint8_t job[LEDGER_ID_BYTES]);

@@ -4,29 +4,12 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 #include <systemd/sd-event.h>
+#include "hsm/worker.h"
 
 struct ca;
 struct err;
 struct workers;
-
-enum worker_state {
-    WORKER_DOWN,     /* waits for its next start */
-    WORKER_STARTING, /* logs in and describes itself */
-    WORKER_TESTING, /* signs its first bytes: proves module, PIN, key and CA certificate together */
-    WORKER_READY,
-    WORKER_BUSY,
-    WORKER_DYING, /* given up, not yet reaped */
-    WORKER_STATE_COUNT
-};
-const char *worker_state_name(enum worker_state s); /* "down" ... */
-
-struct worker_info {
-    pid_t pid; /* 0 while down */
-    enum worker_state state;
-    uint64_t signatures, restarts;
-};
 
 /* program: path of signerd-token. ca is borrowed until workers_close(). SIGCHLD must be blocked. */
 int workers_open(sd_event *event, const char *program, size_t count, const struct ca *ca,

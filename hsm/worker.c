@@ -1,0 +1,421 @@
+/* One worker's life. Promises: whatever the process does - crash, hang, lie - its owner gets the
+ * request back, or a signature that verifies. Must never block on it. */
+#include "hsm/worker.h"
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "hsm/ca.h"
+#include "hsm/wire.h"
+
+#define START_TIMEOUT_MS                                                                           \
+    20000 /* C_Initialize of a SoftHSM with 100,000 objects; a network HSM's slow login */
+#define SIGN_TIMEOUT_MS 4000 /* three tries stay within BUS_TIMEOUT_MS */
+#define END_GRACE_MS                                                                               \
+    1000 /* a worker logs out and ends within milliseconds when its socket closes */
+#define BACKOFF_MIN_MS 250
+#define BACKOFF_MAX_MS 30000
+/* The self-test's bytes begin with this, so that they can be nothing but a self-test: DER begins
+ * with 0x30. */
+#define TEST_CONTEXT "keyline-signer-selftest-v1"
+#define TEST_BYTES   (sizeof TEST_CONTEXT + 32)
+
+extern char **environ;
+
+struct worker {
+    struct worker_options options;
+    enum worker_state state;
+    pid_t pid;
+    int fd;
+    sd_event_source *io, *child, *timer;
+    struct worker_request *request; /* while busy */
+    uint8_t test[TEST_BYTES];
+    uint32_t sequence;
+    unsigned failures; /* since it last worked */
+    uint64_t signatures, restarts;
+    struct wire_packet packet; /* scratch: too large for the stack of every call */
+};
+
+static const char *const state_names[WORKER_STATE_COUNT] = {
+        [WORKER_DOWN] = "down",
+        [WORKER_STARTING] = "starting",
+        [WORKER_TESTING] = "testing",
+        [WORKER_READY] = "ready",
+        [WORKER_BUSY] = "busy",
+        [WORKER_DYING] = "dying",
+};
+
+const char *worker_state_name(enum worker_state s)
+{
+    return state_names[s];
+}
+
+static void tell_change(struct worker *k)
+{
+    k->options.owner.on_change(k->options.owner.ctx);
+}
+
+static void set_timer(struct worker *k, uint64_t ms)
+{
+    sd_event_source_set_time_relative(k->timer, ms * 1000);
+    sd_event_source_set_enabled(k->timer, SD_EVENT_ONESHOT);
+}
+
+static void close_socket(struct worker *k)
+{
+    k->io = sd_event_source_disable_unref(k->io);
+    if (k->fd >= 0)
+        close(k->fd);
+    k->fd = -1;
+}
+
+/* ---- failing */
+
+/* Whatever went wrong: the request moves on, and the process ends by itself when it sees its socket
+ * closed, so that it can log out of the HSM. What follows happens when it is reaped. */
+static void fail(struct worker *k, const struct err *why)
+{
+    bool starting = k->state == WORKER_STARTING || k->state == WORKER_TESTING;
+    struct worker_request *q = k->request;
+
+    k->request = NULL;
+    k->failures++;
+    k->state = WORKER_DYING;
+    close_socket(k);
+    set_timer(k, END_GRACE_MS);
+    k->options.owner.on_failed(k->options.owner.ctx, why, starting, q);
+    tell_change(k);
+}
+
+static uint64_t backoff_ms(unsigned failures)
+{
+    uint64_t ms = 0;
+
+    if (failures > 1)
+        for (ms = BACKOFF_MIN_MS; --failures > 1 && ms < BACKOFF_MAX_MS;)
+            ms *= 2;
+    return ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
+}
+
+/* ---- requests and answers */
+
+static int send_request(
+        struct worker *k, enum wire_op op, const void *bytes, size_t len, struct err *e)
+{
+    struct wire_packet *p = &k->packet;
+
+    *p = (struct wire_packet){.op = (uint8_t)op,
+            .alg = (uint8_t)k->options.ca->alg,
+            .sequence = ++k->sequence,
+            .len = len};
+    if (len)
+        memcpy(p->body, bytes, len);
+    return wire_send(k->fd, p, e);
+}
+
+/* The worker proved what it can do: from now on its failures are accidents, not a state. */
+static void become_ready(struct worker *k)
+{
+    bool tested = k->state == WORKER_TESTING;
+
+    k->failures = 0;
+    k->state = WORKER_READY;
+    sd_event_source_set_enabled(k->timer, SD_EVENT_OFF);
+    if (tested) {
+        log_info("worker-ready", LOG_NUM("pid", k->pid));
+        k->options.owner.on_ready(k->options.owner.ctx);
+    }
+}
+
+static int on_described(struct worker *k, const struct wire_packet *p, struct err *e)
+{
+    enum signature_alg alg = k->options.ca->alg;
+    uint32_t mask;
+
+    if (p->len < 4)
+        return err_set(e, ERR_PROTOCOL, "the token worker does not say what it can sign");
+    mask = (uint32_t)p->body[0] << 24 | (uint32_t)p->body[1] << 16 | (uint32_t)p->body[2] << 8 |
+           p->body[3];
+    log_info("token", LOG_MEM("token", p->body + 4, p->len - 4), LOG_NUM("pid", k->pid));
+    if (!(mask & 1u << alg))
+        return err_set(e, ERR_TOKEN, "the key in the token is not the %s key of the CA certificate",
+                signature_info(alg)->name);
+    memcpy(k->test, TEST_CONTEXT, sizeof TEST_CONTEXT);
+    if (RAND_bytes(k->test + sizeof TEST_CONTEXT, 32) != 1)
+        return err_set(e, ERR_IO, "the system gives no random bytes");
+    k->state = WORKER_TESTING;
+    return send_request(k, WIRE_SIGN, k->test, sizeof k->test, e);
+}
+
+static int on_signed(struct worker *k, const struct wire_packet *p, struct err *e)
+{
+    const struct ca *ca = k->options.ca;
+    struct worker_request *q = k->request;
+    const uint8_t *bytes = q ? q->bytes : k->test;
+    size_t len = q ? q->len : sizeof k->test;
+    struct buf sig = BUF_INIT;
+    int r = -1;
+
+    if (signature_from_token(ca->alg, p->body, p->len, &sig, e) == 0 &&
+            signature_verify(ca->key, ca->alg, bytes, len, sig.data, sig.len, e) == 0) {
+        k->signatures++;
+        k->request = NULL;
+        become_ready(k);
+        r = 0;
+        if (q)
+            k->options.owner.on_signed(k->options.owner.ctx, q, sig.data, sig.len);
+    } else if (!q) {
+        err_context(e, "the key in the token is not the one of the CA certificate");
+    }
+    buf_done(&sig);
+    return r;
+}
+
+static int on_answer(struct worker *k, struct err *e)
+{
+    struct wire_packet *p = &k->packet;
+
+    if (wire_receive(k->fd, p, e) < 0)
+        return -1;
+    if (p->sequence != k->sequence || k->state == WORKER_READY)
+        return err_set(e, ERR_PROTOCOL, "the token worker answers what was not asked");
+    if (p->error)
+        return err_set_code(e, p->error < ERR_COUNT ? (enum err_id)p->error : ERR_PROTOCOL,
+                (long)p->code, "%.*s", (int)(p->len < ERR_MSG_MAX ? p->len : ERR_MSG_MAX),
+                (const char *)p->body);
+    return k->state == WORKER_STARTING ? on_described(k, p, e) : on_signed(k, p, e);
+}
+
+static int on_readable(sd_event_source *s, int fd, uint32_t events, void *ctx)
+{
+    struct worker *k = ctx;
+    struct err e = {0};
+
+    (void)s, (void)fd;
+    if (!(events & EPOLLIN)) {
+        /* it ended: on_exit_child() knows how */
+        close_socket(k);
+        return 0;
+    }
+    if (on_answer(k, &e) < 0) {
+        if (e.id == ERR_UNAVAILABLE)
+            close_socket(k); /* the same */
+        else if (e.id != ERR_TIMEOUT)
+            fail(k, &e);
+        return 0;
+    }
+    tell_change(k);
+    return 0;
+}
+
+/* ---- the end */
+
+/* What it said before it ended: a refused PIN must not be lost behind an exit status. */
+static int last_words(struct worker *k, struct err *e)
+{
+    int r = 0;
+
+    while (r == 0 && k->fd >= 0)
+        r = on_answer(k, e);
+    if (e->id == ERR_UNAVAILABLE || e->id == ERR_TIMEOUT)
+        err_clear(e);
+    return e->id ? -1 : 0;
+}
+
+static int on_exit_child(sd_event_source *s, const siginfo_t *info, void *ctx)
+{
+    struct worker *k = ctx;
+    struct err e = {0};
+
+    (void)s;
+    k->child = sd_event_source_disable_unref(k->child);
+    if (k->state != WORKER_DYING) {
+        if (last_words(k, &e) == 0)
+            err_set_code(&e, ERR_TOKEN, info->si_status,
+                    info->si_code == CLD_EXITED ? "the token worker ended with status %d"
+                                                : "the token worker was killed by signal %d",
+                    info->si_status);
+        fail(k, &e);
+    }
+    k->pid = 0;
+    k->state = WORKER_DOWN;
+    k->restarts++;
+    set_timer(k, backoff_ms(k->failures));
+    tell_change(k); /* another may have waited for this one's end */
+    return 0;
+}
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *ctx)
+{
+    struct worker *k = ctx;
+    struct err e = {0};
+
+    (void)s, (void)usec;
+    if (k->state == WORKER_DOWN) {
+        tell_change(k);
+    } else if (k->state == WORKER_DYING) {
+        /* in vendor code that not even a kill ends at once */
+        kill(k->pid, SIGKILL);
+        set_timer(k, END_GRACE_MS);
+        k->options.owner.on_stuck(k->options.owner.ctx);
+        tell_change(k);
+    } else {
+        err_set(&e, ERR_TOKEN, "the token did not answer within %d ms",
+                k->state == WORKER_BUSY ? SIGN_TIMEOUT_MS : START_TIMEOUT_MS);
+        kill(k->pid, SIGKILL); /* it would not see its socket closed */
+        fail(k, &e);
+    }
+    return 0;
+}
+
+/* ---- the beginning */
+
+static int spawn(struct worker *k, int fd, struct err *e)
+{
+    char *argv[] = {(char *)(uintptr_t)k->options.program, NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t none;
+    int r;
+
+    sigemptyset(&none);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(
+            &attr, &none); /* the event loop blocks signals: a worker must die of them */
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    posix_spawn_file_actions_adddup2(&actions, fd, WIRE_FD);
+    posix_spawn_file_actions_addclosefrom_np(
+            &actions, WIRE_FD + 1); /* the ledger is none of its business */
+    r = posix_spawn(&k->pid, argv[0], &actions, &attr, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
+    if (r) {
+        k->pid = 0;
+        return err_set_errno(e, r, "start %s", argv[0]);
+    }
+    return 0;
+}
+
+static int make_process(struct worker *k, struct err *e)
+{
+    int pair[2], r;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_set_errno(e, errno, "make a socket for a worker");
+    k->fd = pair[0];
+    r = fcntl(k->fd, F_SETFL, O_NONBLOCK) < 0 ? err_set_errno(e, errno, "prepare a worker's socket")
+                                              : spawn(k, pair[1], e);
+    close(pair[1]);
+    if (r < 0)
+        close_socket(k);
+    return r;
+}
+
+int worker_start(struct worker *k, struct err *e)
+{
+    int r;
+
+    if (make_process(k, e) < 0) {
+        k->failures++;
+        set_timer(k, backoff_ms(k->failures + 1));
+        return -1;
+    }
+    k->state = WORKER_STARTING;
+    r = sd_event_add_child(k->options.event, &k->child, k->pid, WEXITED, on_exit_child, k);
+    if (r >= 0)
+        r = sd_event_add_io(k->options.event, &k->io, k->fd, EPOLLIN, on_readable, k);
+    if (r < 0) {
+        err_set_errno(e, -r, "watch a worker");
+    } else if (send_request(k, WIRE_DESCRIBE, NULL, 0, e) == 0) {
+        set_timer(k, START_TIMEOUT_MS);
+        return 0;
+    }
+    fail(k, e);
+    return 0; /* it has been said */
+}
+
+int worker_new(const struct worker_options *o, struct worker **ret, struct err *e)
+{
+    struct worker *k = calloc(1, sizeof *k);
+    int r;
+
+    if (!k)
+        return err_set(e, ERR_NOMEM, "no memory for a worker");
+    k->options = *o;
+    k->fd = -1;
+    r = sd_event_add_time_relative(o->event, &k->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, k);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(k->timer, SD_EVENT_OFF);
+    if (r < 0) {
+        worker_free(&k);
+        return err_set_errno(e, -r, "prepare a worker");
+    }
+    *ret = k;
+    return 0;
+}
+
+void worker_free(struct worker **pk)
+{
+    struct worker *k = *pk;
+
+    if (!k)
+        return;
+    close_socket(k);
+    sd_event_source_disable_unref(k->timer);
+    sd_event_source_disable_unref(k->child);
+    if (k->pid) {
+        kill(k->pid, SIGKILL);
+        waitpid(k->pid, NULL, 0);
+    }
+    free(k->request);
+    free(k);
+    *pk = NULL;
+}
+
+/* ---- for its owner */
+
+bool worker_due(const struct worker *k)
+{
+    int enabled = SD_EVENT_OFF;
+
+    sd_event_source_get_enabled(k->timer, &enabled);
+    return k->state == WORKER_DOWN && enabled == SD_EVENT_OFF;
+}
+
+void worker_sign(struct worker *k, struct worker_request *q)
+{
+    struct err e = {0};
+
+    assert(k->state == WORKER_READY);
+    q->tries++;
+    k->request = q;
+    k->state = WORKER_BUSY;
+    set_timer(k, SIGN_TIMEOUT_MS);
+    if (send_request(k, WIRE_SIGN, q->bytes, q->len, &e) < 0) {
+        q->tries--; /* it never got there */
+        fail(k, &e);
+    }
+}
+
+enum worker_state worker_state(const struct worker *k)
+{
+    return k->state;
+}
+
+void worker_info(const struct worker *k, struct worker_info *ret)
+{
+    *ret = (struct worker_info){k->pid, k->state, k->signatures, k->restarts};
+}

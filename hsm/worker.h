@@ -1,0 +1,74 @@
+/* One signerd-token process: started, told to describe itself, made to sign a self-test, given requests, ended, reaped, and
+ * started again by its owner. What comes out of it was verified under the CA's key; anything else ends it. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+struct ca;
+struct err;
+struct worker;
+
+enum worker_state {
+    WORKER_DOWN,     /* waits for its next start */
+    WORKER_STARTING, /* logs in and describes itself */
+    WORKER_TESTING, /* signs its first bytes: proves module, PIN, key and CA certificate together */
+    WORKER_READY,
+    WORKER_BUSY,
+    WORKER_DYING, /* given up, not yet reaped */
+    WORKER_STATE_COUNT
+};
+const char *worker_state_name(enum worker_state s); /* "down" ... */
+
+struct worker_info {
+    pid_t pid; /* 0 while down */
+    enum worker_state state;
+    uint64_t signatures, restarts;
+};
+
+/* Bytes to be signed. Who holds it frees it. */
+struct worker_request {
+    struct worker_request *next;
+    void (*done)(void *ctx, const uint8_t *sig, size_t len, const struct err *e);
+    void *ctx;
+    unsigned tries; /* how many workers had it and gave it back */
+    size_t len;
+    uint8_t bytes[];
+};
+
+/* What the owner hears. It may use the worker from inside any of these but on_failed, and free it in none. */
+struct worker_owner {
+    void *ctx;
+    /* It passed its self-test, or signed q, which is the owner's again; sig is borrowed for the call. */
+    void (*on_ready)(void *ctx);
+    void (*on_signed)(void *ctx, struct worker_request *q, const uint8_t *sig, size_t len);
+    /* It is given up; q, if it had one, is the owner's again. starting: it never got ready. */
+    void (*on_failed)(void *ctx, const struct err *why, bool starting, struct worker_request *q);
+    /* It does not even end when it is killed: nobody may wait for it. */
+    void (*on_stuck)(void *ctx);
+    /* Whatever changed: called last, after the others. */
+    void (*on_change)(void *ctx);
+};
+
+struct worker_options {
+    sd_event *event;
+    const char *program; /* signerd-token; borrowed, as ca */
+    const struct ca *ca;
+    struct worker_owner owner;
+};
+/* It does not run yet. SIGCHLD must be blocked. */
+int worker_new(const struct worker_options *o, struct worker **ret, struct err *e);
+/* Kills the process; a request in it is freed without a word. */
+void worker_free(struct worker **k);
+
+/* Its pause after a failure is over, or it has not been started yet. */
+bool worker_due(const struct worker *k);
+/* A failure is logged and told the owner, but for one before there is a process: that is returned, and a pause begins. */
+int worker_start(struct worker *k, struct err *e);
+/* Takes q; only a WORKER_READY one may be asked. */
+void worker_sign(struct worker *k, struct worker_request *q);
+
+enum worker_state worker_state(const struct worker *k);
+void worker_info(const struct worker *k, struct worker_info *ret);

@@ -50,6 +50,8 @@ ERR(TOKEN_LOCKED, "TokenLocked", HSM, "The HSM's PIN is locked: unlock it with i
 ERR(TOKEN_FULL, "TokenFull", HSM, "The HSM has no room left: remove unused objects.")
 ERR(TOKEN, "TokenFailed", HSM, "The HSM does not work: check its cable and its state.")
 ERR(KEY_POLICY, "KeyPolicy", HSM, "The CA key could leave the HSM: create it sensitive and not extractable.")
+ERR(CA_EXPIRED, "CaExpired", HSM, "The CA's certificate is not valid now: check the clock, or roll the CA over with 'keyline ca rollover' or 'ca request'.")
+ERR(CA_CHAIN, "BadCaChain", OPERATOR, "This chain does not serve as the station's CA: have the root issue it as the message says.")
 ERR(SIGNATURE, "BadSignature", HSM, "The HSM gave a wrong signature: stop and have the HSM checked.")
 ERR(LEDGER, "Ledger", STORE, "The issuance ledger is damaged: restore it; do not delete it.")
 

@@ -39,6 +39,7 @@
 #define CSR_BYTES_MAX         8192u                /* RSA-4096 with every attribute is under 2 KB */
 #define CERT_BYTES_MAX        8192u
 #define CHAIN_BYTES_MAX       32768u
+#define CA_RETIRED_MAX        16u                  /* 20 years each; all chains fit into one bus message */
 #define NONCE_BYTES           32u
 #define NONCE_VALID_S         300                  /* RSA-4096 key generation on a small MCU takes minutes */
 

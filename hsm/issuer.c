@@ -140,7 +140,7 @@ static int check_new(struct issuer *s, const struct facts *f, struct err *e)
     uint64_t used = ledger_job_count(s->parts.ledger, f->entry.job);
     int found = ledger_find_key(s->parts.ledger, f->entry.spki_sha256, &other, e);
 
-    if (found < 0)
+    if (found < 0 || ca_check_time(s->parts.ca, time_now_ms() / 1000, e) < 0)
         return -1;
     for (const struct issuance *i = s->under_way; i; i = i->next) {
         found |= memcmp(i->entry.spki_sha256, f->entry.spki_sha256, sizeof i->entry.spki_sha256) ==

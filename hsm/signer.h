@@ -4,10 +4,10 @@
 #include <systemd/sd-event.h>
 #include "base/limits.h"
 #include "base/paths.h"
+#include "hsm/ca.h"
 
 struct authority;
 struct bus_server;
-struct ca;
 struct config;
 struct err;
 struct issuer;
@@ -19,7 +19,8 @@ struct signer {
     sd_event *event;
     struct paths paths;
     struct config *config;
-    struct ca *ca;
+    struct ca_set cas;
+    const struct ca *ca; /* the active one of them */
     struct authority *authority;
     struct ledger *ledger;
     struct workers *workers;

@@ -4,11 +4,12 @@
  *        row: canonical (base/row.h); proof: concatenated 32-byte nodes; csr: DER PKCS#10 whose challengePassword
  *        (RFC 2985, 5.4.1) is the nonce in lower-case hex; cert: DER. fresh: false when the ledger already had it.
  *   CheckTicket(s ticket) -> s json                             the ticket's facts (ticket.h payload), if it verifies here
- *   Chain() -> ay                                               DER certificates concatenated, issuing CA first, root last
+ *   Chain() -> ay                                               DER certificates concatenated, issuing CA first, root last; then
+ *        the chains of retired CAs in the same form: a device gets the one that its certificate was issued under
  *   Status() -> s json     {"station","ca_subject","ca_not_after","issued","refused","workers":[{"pid","state","signatures","restarts"}],"sign_ms_p50","sign_ms_p99","ledger_records"}
  * Errors: BadTicket UntrustedApprover TicketExpired WrongStation Quota NotAuthorised Profile StaleNonce BadRequest
  *   NoPossession KeyType WeakKey KeyReused KeyChanged Exists (its certificate is from another job) Token* KeyPolicy
- *   BadSignature Ledger DiskFull Io Config (approvers.pem) Protocol Unavailable NoMemory. */
+ *   CaExpired BadSignature Ledger DiskFull Io Config (approvers.pem) Protocol Unavailable NoMemory. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -10,7 +10,6 @@
 #include "base/text.h"
 #include "base/uuid.h"
 #include "hsm/authority.h"
-#include "hsm/ca.h"
 #include "hsm/issuer.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
@@ -133,14 +132,23 @@ static int on_chain(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 {
     struct signer *s = userdata;
     sd_bus_message *answer = NULL;
-    int r = sd_bus_message_new_method_return(m, &answer);
+    struct buf chains = BUF_INIT;
+    struct err e = {0};
+    int r;
 
     (void)unused;
+    if (ca_set_chains(&s->cas, &chains, &e) < 0) {
+        r = bus_reply_err(m, &e);
+        goto out;
+    }
+    r = sd_bus_message_new_method_return(m, &answer);
     if (r >= 0)
-        r = sd_bus_message_append_array(answer, 'y', s->ca->chain.data, s->ca->chain.len);
+        r = sd_bus_message_append_array(answer, 'y', chains.data, chains.len);
     if (r >= 0)
         r = sd_bus_message_send(answer);
+out:
     sd_bus_message_unref(answer);
+    buf_done(&chains);
     return r;
 }
 

@@ -42,16 +42,16 @@ static int find_station(struct signer *s, struct err *e)
 
 static int open_parts(struct signer *s, struct err *e)
 {
-    char chain[PATH_MAX], approvers[PATH_MAX], ledger[PATH_MAX], program[PATH_MAX], dir[PATH_MAX];
+    char approvers[PATH_MAX], ledger[PATH_MAX], program[PATH_MAX], dir[PATH_MAX];
 
-    paths_get(&s->paths, PATH_CA_CHAIN, chain);
     paths_get(&s->paths, PATH_APPROVERS, approvers);
     paths_get(&s->paths, PATH_LEDGER, ledger);
     paths_program("signerd-token", program);
-    if (ca_load(chain, &s->ca, e) < 0)
+    if (ca_set_load(&s->paths, &s->cas, e) < 0)
         return e->id == ERR_NOT_FOUND
                        ? err_context(e, "there is no CA here yet: run 'keyline init'")
                        : -1;
+    s->ca = s->cas.active;
     snprintf(dir, sizeof dir, "%s", ledger);
     *strrchr(dir, '/') = '\0';
     if (file_mkdirs(dir, 0750, e) < 0 || file_mkdirs(s->paths.run, 0750, e) < 0 ||
@@ -91,7 +91,7 @@ static void signer_stop(struct signer *s)
     nonce_key_free(&s->nonce_key);
     authority_close(&s->authority);
     ledger_close(&s->ledger);
-    ca_free(&s->ca);
+    ca_set_done(&s->cas);
     config_free(&s->config);
     sd_event_unref(s->event);
 }

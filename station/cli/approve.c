@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,8 +15,8 @@
 #include "hsm/ticket.h"
 #include "jobs/jobs_client.h"
 #include "jobs/manifest.h"
+#include "station/cli/approver.h"
 #include "station/cli/cli.h"
-#include "station/cli/pem.h"
 #include "station/cli/verbs.h"
 
 #define DAYS_DEFAULT 30
@@ -204,47 +203,7 @@ static void show(struct cli *c, const struct approval *a)
     screen_fact(&c->out, "Approver", t->approver);
 }
 
-static int confirm(struct cli *c, struct err *e)
-{
-    char line[16] = "";
-    if (cli_has(c, "yes"))
-        return 0;
-    if (!isatty(0) || !c->out.tty)
-        return cli_usage(
-                e, "there is no terminal to ask: look at 'keyline job show', then give --yes");
-    screen_printf(&c->out, "\nApprove? [y/N] ");
-    fflush(stdout);
-    if (fgets(line, sizeof line, stdin) &&
-            (strcasecmp(line, "y\n") == 0 || strcasecmp(line, "yes\n") == 0))
-        return 0;
-    screen_printf(&c->out, "Not approved, nothing has changed.\n");
-    return CLI_FAILED;
-}
-
 /* ---- the signature */
-
-static void approver_name(X509 *x, char out[NAME_BYTES_MAX + 1])
-{
-    snprintf(out, NAME_BYTES_MAX + 1, "approver");
-    int at = X509_NAME_get_index_by_NID(X509_get_subject_name(x), NID_commonName, -1);
-    uint8_t *text = NULL;
-    if (at >= 0 && ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(
-                                                      X509_get_subject_name(x), at))) > 0)
-        snprintf(out, NAME_BYTES_MAX + 1, "%s", (char *)text);
-    OPENSSL_free(text);
-    text_make_printable(out);
-}
-
-/* An option, or the file that keyline init has made. */
-static void approver_path(
-        const struct cli *c, const char *option, const char *file, char out[PATH_MAX])
-{
-    const char *given = cli_option(c, option);
-    int n = given ? snprintf(out, PATH_MAX, "%s", given)
-                  : snprintf(out, PATH_MAX, "%s/%s", c->paths.etc, file);
-    if (n >= PATH_MAX)
-        out[0] = '\0'; /* opening it fails with the name's absence, which is the truth */
-}
 
 static int fill_terms(const struct cli *c, struct ticket *t, struct err *e)
 {
@@ -263,27 +222,22 @@ static int fill_terms(const struct cli *c, struct ticket *t, struct err *e)
 /* Shows, asks, signs. The key is read only after the yes. */
 static int sign(struct cli *c, struct approval *a, char **ret_ticket, struct err *e)
 {
-    char key_path[PATH_MAX], cert_path[PATH_MAX];
-    STACK_OF(X509) *chain = NULL;
-    EVP_PKEY *key = NULL;
-    approver_path(c, "key", "approver.key", key_path);
-    approver_path(c, "cert", "approver.pem", cert_path);
+    struct approver by = {0};
     int r = fill_terms(c, &a->ticket, e);
-    if (r == 0 && pem_read_chain(cert_path, &chain, e))
-        r = err_context(e, "the approver's certificate");
+    if (r == 0)
+        r = approver_open(c, &by, e);
     if (r == 0) {
-        approver_name(sk_X509_value(chain, 0), a->ticket.approver);
+        snprintf(a->ticket.approver, sizeof a->ticket.approver, "%s", by.name);
         if (!c->json)
             show(c, a);
-        r = confirm(c, e);
+        r = approver_confirm(c, "Approve?", "keyline job show", e);
     }
     fflush(stdout);
     if (r == 0)
-        r = pem_read_key(key_path, cli_option(c, "passphrase-file"), &key, e);
+        r = approver_unlock(c, &by, e);
     if (r == 0)
-        r = ticket_sign(&a->ticket, key, chain, ret_ticket, e);
-    EVP_PKEY_free(key);
-    sk_X509_pop_free(chain, X509_free);
+        r = ticket_sign(&a->ticket, by.key, by.chain, ret_ticket, e);
+    approver_done(&by);
     return r;
 }
 

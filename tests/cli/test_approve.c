@@ -191,7 +191,7 @@ static void asks_on_a_terminal(void **state)
     assert_true(tty_expect(&t, "Approve? [y/N] ", 5000));
     tty_type(&t, "\n");
     assert_int_equal(tty_end(&t), 1);
-    assert_says(t.seen, "Not approved");
+    assert_says(t.seen, "Nothing was signed");
     tty_done(&t);
     assert_not_says(fake_calls(), "JobApprove");
 

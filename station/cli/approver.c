@@ -1,0 +1,75 @@
+/* The approver's certificate, key and consent. Promises that the key is read only when a person, or
+ * --yes, has agreed to what was shown; it decides nothing about what that is. */
+#include "station/cli/approver.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "station/cli/cli.h"
+#include "station/cli/pem.h"
+
+static void common_name(X509 *x, char out[NAME_BYTES_MAX + 1])
+{
+    snprintf(out, NAME_BYTES_MAX + 1, "approver");
+    int at = X509_NAME_get_index_by_NID(X509_get_subject_name(x), NID_commonName, -1);
+    uint8_t *text = NULL;
+    if (at >= 0 && ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(
+                                                      X509_get_subject_name(x), at))) > 0)
+        snprintf(out, NAME_BYTES_MAX + 1, "%s", (char *)text);
+    OPENSSL_free(text);
+    text_make_printable(out);
+}
+
+/* An option, or the file that keyline init has made. */
+static void find_file(const struct cli *c, const char *option, const char *file, char out[PATH_MAX])
+{
+    const char *given = cli_option(c, option);
+    int n = given ? snprintf(out, PATH_MAX, "%s", given)
+                  : snprintf(out, PATH_MAX, "%s/%s", c->paths.etc, file);
+    if (n >= PATH_MAX)
+        out[0] = '\0'; /* opening it fails with the name's absence, which is the truth */
+}
+
+int approver_open(const struct cli *c, struct approver *ret, struct err *e)
+{
+    char path[PATH_MAX];
+    *ret = (struct approver){0};
+    find_file(c, "cert", "approver.pem", path);
+    if (pem_read_chain(path, &ret->chain, e))
+        return err_context(e, "the approver's certificate");
+    common_name(sk_X509_value(ret->chain, 0), ret->name);
+    return 0;
+}
+
+int approver_confirm(struct cli *c, const char *question, const char *look, struct err *e)
+{
+    char line[16] = "";
+    if (cli_has(c, "yes"))
+        return 0;
+    if (!isatty(0) || !c->out.tty)
+        return cli_usage(e, "there is no terminal to ask: look at '%s', then give --yes", look);
+    screen_printf(&c->out, "\n%s [y/N] ", question);
+    fflush(stdout);
+    if (fgets(line, sizeof line, stdin) &&
+            (strcasecmp(line, "y\n") == 0 || strcasecmp(line, "yes\n") == 0))
+        return 0;
+    screen_printf(&c->out, "Nothing was signed, nothing has changed.\n");
+    return CLI_FAILED;
+}
+
+int approver_unlock(const struct cli *c, struct approver *a, struct err *e)
+{
+    char path[PATH_MAX];
+    find_file(c, "key", "approver.key", path);
+    return pem_read_key(path, cli_option(c, "passphrase-file"), &a->key, e);
+}
+
+void approver_done(struct approver *a)
+{
+    EVP_PKEY_free(a->key);
+    sk_X509_pop_free(a->chain, X509_free);
+    *a = (struct approver){0};
+}

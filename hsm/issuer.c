@@ -168,9 +168,9 @@ static void schedule_commit(struct issuer *s)
 static void record_refusal(struct issuer *s, struct facts *f, uint64_t row, const struct err *why)
 {
     int64_t now_ms = time_monotonic_ms();
-    const char *name = err_name(why->id);
+    char tail[LEDGER_REFUSAL_MAX + 1];
 
-    log_warning("refused", LOG_STR("error", name), LOG_STR("job", f->ticket->job),
+    log_warning("refused", LOG_STR("error", err_name(why->id)), LOG_STR("job", f->ticket->job),
             LOG_NUM("row", row), LOG_STR("device", f->device_name), LOG_STR("msg", why->msg));
     s->refused++;
     if (s->refusals_full_ms < now_ms)
@@ -180,7 +180,8 @@ static void record_refusal(struct issuer *s, struct facts *f, uint64_t row, cons
     s->refusals_full_ms += REFUSAL_EVERY_MS;
     f->entry.type = LEDGER_REFUSED;
     f->entry.time_ms = time_now_ms();
-    f->entry.tail = (struct cert_bytes){(const uint8_t *)name, strlen(name)};
+    ledger_refusal(why, tail);
+    f->entry.tail = (struct cert_bytes){(const uint8_t *)tail, strlen(tail)};
     /* best effort: the refusal stands, whether it can be recorded or not */
     if (ledger_add(s->parts.ledger, &f->entry, NULL) == 0)
         schedule_commit(s);

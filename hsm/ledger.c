@@ -5,18 +5,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
-#include "hsm/ledger_entry.h"
-#include "hsm/ledger_file.h"
-#include "hsm/ledger_index.h"
-#include "hsm/ledger_tally.h"
-
-struct ledger {
-    struct ledger_file file;
-    struct ledger_index devices, keys;
-    struct ledger_tally tally;
-    struct buf group; /* LEDGER_GROUP_HEADER bytes of room, then the payload to come */
-    size_t waiting;
-};
+#include "hsm/ledger_parts.h"
 
 /* ---- look-ups */
 
@@ -126,7 +115,8 @@ static int reserve(struct ledger *l, size_t entries, struct err *e)
     return ledger_tally_reserve(&l->tally, entries, e);
 }
 
-static int take_group(struct ledger *l, struct ledger_group *g, struct err *e)
+/* at: where the group begins. */
+static int take_group(struct ledger *l, uint64_t at, struct ledger_group *g, struct err *e)
 {
     struct ledger_entry entry;
     uint64_t place;
@@ -134,6 +124,7 @@ static int take_group(struct ledger *l, struct ledger_group *g, struct err *e)
 
     if (reserve(l, (size_t)g->entries, e) < 0)
         return -1;
+    ledger_tally_group(&l->tally, at);
     while ((r = ledger_group_next(g, &entry, &place)) > 0) {
         ledger_tally_add(&l->tally, &entry);
         if (entry.type == LEDGER_ISSUED) {
@@ -143,7 +134,6 @@ static int take_group(struct ledger *l, struct ledger_group *g, struct err *e)
     }
     if (r < 0)
         return ledger_file_damaged(&l->file, g->place, "this is not an entry", e);
-    l->tally.counts.groups++;
     return 0;
 }
 
@@ -166,7 +156,7 @@ static int read_groups(struct ledger *l, struct err *e)
             r = ledger_file_cut(&l->file, size, e);
             break;
         }
-        r = take_group(l, &group, e);
+        r = take_group(l, l->file.end.at, &group, e);
         if (r == 0)
             l->file.end = head;
     }
@@ -240,10 +230,11 @@ size_t ledger_waiting(const struct ledger *l)
 
 int ledger_commit(struct ledger *l, struct err *e)
 {
+    uint64_t at = l->file.end.at;
     struct ledger_group group = {
             .len = l->group.len - LEDGER_GROUP_HEADER,
             .entries = l->waiting,
-            .place = l->file.end.at + LEDGER_GROUP_HEADER,
+            .place = at + LEDGER_GROUP_HEADER,
     };
     int r = -1;
 
@@ -252,7 +243,8 @@ int ledger_commit(struct ledger *l, struct err *e)
     if (reserve(l, l->waiting, e) == 0 &&
             ledger_file_append(&l->file, &l->group, l->waiting, e) == 0) {
         group.payload = l->group.data + LEDGER_GROUP_HEADER;
-        r = take_group(l, &group, e); /* cannot fail: this process wrote it, and room is reserved */
+        /* cannot fail: this process wrote it, and room is reserved */
+        r = take_group(l, at, &group, e);
     }
     l->group.len = LEDGER_GROUP_HEADER;
     l->waiting = 0;

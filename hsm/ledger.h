@@ -24,7 +24,7 @@ struct ledger;
 
 enum ledger_type {
     LEDGER_ISSUED = 1,  /* tail: the DER certificate */
-    LEDGER_REFUSED = 2, /* tail: the error's name */
+    LEDGER_REFUSED = 2, /* tail: "Name: message" of the error, see ledger_refusal() */
     LEDGER_REVOKED = 3, /* serial, device; reason; tail: the issuing CA's subjectKeyIdentifier */
     LEDGER_CRL =
             4, /* row: its number; spki_sha256: of the DER CRL; tail: the CA's subjectKeyIdentifier */
@@ -53,6 +53,10 @@ struct ledger_revoked {
     uint8_t reason;
     int64_t time_ms;
 };
+/* The longest tail of a refusal. */
+#define LEDGER_REFUSAL_MAX 200
+/* before: the newest entry is the first. */
+#define LEDGER_NEWEST UINT64_MAX
 enum ledger_found { LEDGER_ABSENT = 0, LEDGER_PRESENT = 1 };
 
 /* Creates the file when there is none. One process at a time: ERR_BAD_STATE when another has it. */
@@ -79,3 +83,12 @@ const struct ledger_revoked *ledger_revoked(const struct ledger *l, size_t *ret_
 bool ledger_is_revoked(const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES]);
 /* The highest number of a CRL so far, of whichever CA; 0: none. */
 uint64_t ledger_crl_number(const struct ledger *l);
+/* The tail of a refused entry: the error's name and message, printable, cut off at LEDGER_REFUSAL_MAX. */
+void ledger_refusal(const struct err *why, char out[LEDGER_REFUSAL_MAX + 1]);
+/* place: of the entry, for `before`. The entry and its tail are borrowed for the call; a tail is what the file holds, so
+ * check that it is text before it is shown as text. 0: go on; anything else ends the listing. */
+typedef int (*ledger_read_fn)(void *ctx, uint64_t place, const struct ledger_entry *entry);
+/* What is durable, newest first: at most `limit` entries from places below `before` (LEDGER_NEWEST, or the last place that fn
+ * was given, to go on). Reads about a megabyte of the file for each step back, whatever the limit. */
+int ledger_read(struct ledger *l, uint64_t before, size_t limit, ledger_read_fn fn, void *ctx,
+        struct err *e);

@@ -1,9 +1,11 @@
 /* Entries of the ledger as bytes. Promises that what is decoded was encoded by a Keyline that knows
  * the same types; looks at no file. */
 #include "hsm/ledger_entry.h"
+#include <stdio.h>
 #include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/text.h"
 
 #define TAIL_MAX CERT_BYTES_MAX
 
@@ -84,4 +86,14 @@ int ledger_group_next(struct ledger_group *g, struct ledger_entry *ret, uint64_t
     g->len -= size;
     g->entries--;
     return 1;
+}
+
+void ledger_refusal(const struct err *why, char out[LEDGER_REFUSAL_MAX + 1])
+{
+    char whole[64 + ERR_MSG_MAX] = "";
+
+    snprintf(whole, sizeof whole, "%s: %s", err_name(why->id), why->msg);
+    memcpy(out, whole, LEDGER_REFUSAL_MAX);
+    out[LEDGER_REFUSAL_MAX] = '\0';
+    text_make_printable(out); /* the cut may have halved a character */
 }

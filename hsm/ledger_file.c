@@ -70,6 +70,17 @@ int ledger_file_size(const struct ledger_file *f, uint64_t *ret, struct err *e)
 
 /* ---- reading groups */
 
+int ledger_file_head(
+        const struct ledger_file *f, uint64_t at, struct ledger_head *ret, struct err *e)
+{
+    if (at <= f->start.at) {
+        *ret = f->start;
+        return 0;
+    }
+    ret->at = at;
+    return ledger_file_read(f, at - LEDGER_HASH_BYTES, ret->chain, LEDGER_HASH_BYTES, e);
+}
+
 static bool all_zero(const uint8_t *bytes, size_t len)
 {
     while (len && !*bytes)
@@ -228,9 +239,10 @@ static int read_header(struct ledger_file *f, struct err *e)
     } else if (memcmp(header, file_magic, sizeof file_magic) != 0) {
         return ledger_file_damaged(f, 0, "this is not a ledger, or one of a newer Keyline", e);
     }
-    if (EVP_Digest(header, sizeof header, f->end.chain, NULL, EVP_sha256(), NULL) != 1)
+    if (EVP_Digest(header, sizeof header, f->start.chain, NULL, EVP_sha256(), NULL) != 1)
         return err_set(e, ERR_NOMEM, "no digest can be made");
-    f->end.at = LEDGER_FILE_HEADER;
+    f->start.at = LEDGER_FILE_HEADER;
+    f->end = f->start;
     return 0;
 }
 

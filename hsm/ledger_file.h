@@ -20,7 +20,8 @@ struct ledger_head {
 struct ledger_file {
     char *path;
     int fd;
-    struct ledger_head end; /* of what is durable */
+    struct ledger_head start; /* behind the header */
+    struct ledger_head end;   /* of what is durable */
     EVP_MD_CTX *md;
     bool broken; /* a sync failed: nothing more is written */
 };
@@ -39,6 +40,9 @@ int ledger_file_read(
         const struct ledger_file *f, uint64_t at, void *bytes, size_t len, struct err *e);
 /* ERR_LEDGER with the place. */
 int ledger_file_damaged(const struct ledger_file *f, uint64_t at, const char *what, struct err *e);
+/* The head that stands at this place, which must be a group's begin or end. */
+int ledger_file_head(
+        const struct ledger_file *f, uint64_t at, struct ledger_head *ret, struct err *e);
 /* Reads the group at `head` of a file that ends at `size` (behind head). GOOD: head is moved behind it, and ret has its
  * payload, borrowed from g. Else head stays. */
 int ledger_file_group(const struct ledger_file *f, struct ledger_head *head, uint64_t size,

@@ -15,37 +15,41 @@ void ledger_tally_done(struct ledger_tally *t)
     ledger_index_done(&t->by_job);
     free(t->jobs);
     free(t->revoked);
+    free(t->blocks);
     *t = (struct ledger_tally){0};
 }
 
-/* An array with room for `more`; NULL leaves it as it was. */
-static void *grown(void *array, size_t size, size_t count, size_t more, size_t *cap)
+/* Gives the array at *at room for `more`; what it holds stays as it was. */
+static int grow(void *at, size_t size, size_t count, size_t more, size_t *cap, struct err *e)
 {
-    size_t wanted = *cap;
-    void *r;
+    void **array = at, *grown;
+    size_t wanted = *cap + *cap / 2 + more;
 
     if (count + more <= *cap)
-        return array;
-    wanted += wanted / 2 + more;
-    r = reallocarray(array, wanted, size);
-    if (r)
-        *cap = wanted;
-    return r;
+        return 0;
+    grown = reallocarray(*array, wanted, size);
+    if (!grown)
+        return err_set(e, ERR_NOMEM, "no memory for the ledger's sums");
+    *array = grown;
+    *cap = wanted;
+    return 0;
 }
 
 int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e)
 {
-    struct ledger_job *jobs = grown(t->jobs, sizeof *jobs, t->job_count, entries, &t->job_cap);
-    struct ledger_revoked *revoked;
-
-    if (jobs)
-        t->jobs = jobs;
-    revoked = grown(t->revoked, sizeof *revoked, t->revoked_count, entries, &t->revoked_cap);
-    if (revoked)
-        t->revoked = revoked;
-    if (entries && (!jobs || !revoked))
-        return err_set(e, ERR_NOMEM, "no memory for the ledger's sums");
+    if (grow(&t->jobs, sizeof *t->jobs, t->job_count, entries, &t->job_cap, e) < 0 ||
+            grow(&t->revoked, sizeof *t->revoked, t->revoked_count, entries, &t->revoked_cap, e) <
+                    0 ||
+            grow(&t->blocks, sizeof *t->blocks, t->block_count, 1, &t->block_cap, e) < 0)
+        return -1;
     return ledger_index_reserve(&t->by_job, entries, e);
+}
+
+void ledger_tally_group(struct ledger_tally *t, uint64_t at)
+{
+    t->counts.groups++;
+    if (t->block_count == 0 || at - t->blocks[t->block_count - 1] >= LEDGER_BLOCK_BYTES)
+        t->blocks[t->block_count++] = at;
 }
 
 static int match_job(void *ctx, uint64_t place, const uint8_t *key, struct err *e)

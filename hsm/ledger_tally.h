@@ -14,13 +14,20 @@ struct ledger_tally {
     size_t job_count, job_cap;
     struct ledger_revoked *revoked;
     size_t revoked_count, revoked_cap;
+    uint64_t *
+            blocks; /* where some groups begin, LEDGER_BLOCK_BYTES apart or more: ways into the file */
+    size_t block_count, block_cap;
     struct ledger_index by_job; /* its places are numbers in jobs, from 1 */
 };
 
+#define LEDGER_BLOCK_BYTES (1u << 20)
+
 int ledger_tally_init(struct ledger_tally *t, struct err *e);
 void ledger_tally_done(struct ledger_tally *t);
-/* Room for `entries` more, so that ledger_tally_add() cannot fail for them. */
+/* Room for a group of `entries`, so that ledger_tally_group() and ledger_tally_add() cannot fail for it. */
 int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e);
+/* Counts a group that begins at this place of the file. */
+void ledger_tally_group(struct ledger_tally *t, uint64_t at);
 void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry);
 /* NULL: it has no certificate. */
 const struct ledger_job *ledger_tally_job(

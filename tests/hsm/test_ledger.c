@@ -381,6 +381,82 @@ static void many_entries(void **state)
     ledger_close(&l);
 }
 
+/* What ledger_read() gave: numbers of rows, newest first, and how far it came. */
+struct seen {
+    unsigned rows[8192];
+    size_t count, stop_at;
+    uint64_t last;
+    char refusal[LEDGER_REFUSAL_MAX + 1];
+};
+
+static int see(void *ctx, uint64_t place, const struct ledger_entry *x)
+{
+    struct seen *s = ctx;
+
+    assert_true(place < s->last);
+    s->last = place;
+    if (x->type == LEDGER_REFUSED)
+        snprintf(s->refusal, sizeof s->refusal, "%.*s", (int)x->tail.len,
+                (const char *)x->tail.bytes);
+    else
+        assert_memory_equal(x->tail.bytes, "certificate ", 12);
+    s->rows[s->count++] = (unsigned)x->row;
+    return s->count == s->stop_at;
+}
+
+static void read_newest_first(void **state)
+{
+    enum { COUNT = 6000 }; /* of 700 bytes: four blocks and a bit */
+    struct err e = {0}, why = {0};
+    struct seen *s = calloc(1, sizeof *s);
+    struct ledger *l = reopen();
+    struct ledger_entry x = {.type = LEDGER_REFUSED, .row = COUNT};
+    char tail[LEDGER_REFUSAL_MAX + 1], long_text[300];
+
+    (void)state;
+    s->last = LEDGER_NEWEST;
+    ok(ledger_read(l, LEDGER_NEWEST, 10, see, s, &e)); /* an empty ledger has nothing to show */
+    assert_int_equal(s->count, 0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        add(l, i, 700 + i % 13);
+        if (i % 7 == 0 || i % 11 == 0)
+            ok(ledger_commit(l, &e));
+    }
+    ok(ledger_commit(l, &e));
+    memset(long_text, 'x', sizeof long_text);
+    memcpy(long_text + LEDGER_REFUSAL_MAX - 8, "\xc3\xbc", 2); /* halved by the cut */
+    long_text[sizeof long_text - 1] = '\0';
+    err_set(&why, ERR_QUOTA, "%s", long_text);
+    ledger_refusal(&why, tail);
+    assert_int_equal(strlen(tail), LEDGER_REFUSAL_MAX);
+    x.tail = (struct cert_bytes){(const uint8_t *)tail, strlen(tail)};
+    ok(ledger_add(l, &x, &e));
+    ok(ledger_commit(l, &e));
+    for (int round = 0; round < 2; round++) {
+        s->count = s->stop_at = 0;
+        s->last = LEDGER_NEWEST;
+        ok(ledger_read(l, s->last, 3, see, s, &e));
+        assert_int_equal(s->count, 3);
+        assert_memory_equal(s->refusal, "Quota: xxx", 10);
+        assert_int_equal(s->refusal[LEDGER_REFUSAL_MAX - 1], '?');
+        s->stop_at = 10;
+        ok(ledger_read(l, s->last, SIZE_MAX, see, s, &e));
+        assert_int_equal(s->count, 10);
+        s->stop_at = 0;
+        for (size_t before = 0; before != s->count;) {
+            before = s->count;
+            ok(ledger_read(l, s->last, 1000, see, s, &e));
+        }
+        assert_int_equal(s->count, COUNT + 1);
+        for (unsigned i = 0; i <= COUNT; i++)
+            assert_int_equal(s->rows[i], COUNT - i);
+        ledger_close(&l);
+        l = reopen();
+    }
+    ledger_close(&l);
+    free(s);
+}
+
 int main(void)
 {
     signal(SIGXFSZ, SIG_IGN);
@@ -396,6 +472,7 @@ int main(void)
             LEDGER_TEST(found_is_durable_before_it_counts),
             LEDGER_TEST(failed_sync_is_not_believed_later),
             LEDGER_TEST(many_entries),
+            LEDGER_TEST(read_newest_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

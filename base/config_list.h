@@ -13,6 +13,7 @@ KEY("station", "name", STR, "", 0, 0, "This station's name, unique in the accoun
 KEY("station", "account_id", STR, "00000000-0000-0000-0000-000000000000", 0, 0, "Device Trust Manager account.")
 KEY("station", "division_id", STR, "00000000-0000-0000-0000-000000000000", 0, 0, "Division in the account.")
 KEY("token", "module", STR, "/usr/lib/softhsm/libsofthsm2.so", 0, 0, "PKCS#11 module of the HSM that holds the CA key.")
+KEY("token", "init_args", STR, "", 0, 0, "Library parameters for the module's C_Initialize, where it wants some (NSS, YubiHSM: docs/tokens.md).")
 KEY("token", "label", STR, "keyline", 0, 0, "Label of the token.")
 KEY("token", "key_label", STR, "issuing-ca", 0, 0, "CKA_LABEL of the issuing CA's private key.")
 KEY("token", "key_id", STR, "02", 0, 0, "CKA_ID of that key, hexadecimal.")

@@ -48,6 +48,8 @@ ERR(TOKEN_ABSENT, "TokenAbsent", HSM, "The HSM is not there: connect it, or corr
 ERR(TOKEN_PIN, "TokenPin", HSM, "The HSM refused the PIN; it was tried once only: correct the PIN file.")
 ERR(TOKEN_LOCKED, "TokenLocked", HSM, "The HSM's PIN is locked: unlock it with its security officer PIN.")
 ERR(TOKEN_FULL, "TokenFull", HSM, "The HSM has no room left: remove unused objects.")
+ERR(TOKEN_BUSY, "TokenBusy", HSM, "The HSM lost or refused a session; it is tried again by itself. If it stays: fewer [token] workers.")
+ERR(TOKEN_REFUSED, "TokenRefused", HSM, "The HSM does not allow this use of the key: check the key's attributes and the HSM's policy.")
 ERR(TOKEN, "TokenFailed", HSM, "The HSM does not work: check its cable and its state.")
 ERR(KEY_POLICY, "KeyPolicy", HSM, "The CA key could leave the HSM: create it sensitive and not extractable.")
 ERR(CA_EXPIRED, "CaExpired", HSM, "The CA's certificate is not valid now: check the clock, or roll the CA over with 'keyline ca rollover' or 'ca request'.")

@@ -115,6 +115,7 @@ static int open_token(struct ceremony_token *t, const struct ceremony_files *f,
     struct buf pin = BUF_INIT_SECRET, so_pin = BUF_INIT_SECRET;
     int r = -1;
 
+    t->init_args = config_get(c, "token", "init_args");
     if (f->kind == CEREMONY_EMBEDDED && ceremony_files_embedded(f, e) < 0)
         goto out;
     if (file_read_secret(f->at[CEREMONY_PIN], &pin, e) < 0) {

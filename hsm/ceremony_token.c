@@ -45,14 +45,9 @@ static CK_UTF8CHAR *text(const char *s)
 
 static int load(struct ceremony_token *t, const char *module, struct err *e)
 {
-    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
-    CK_RV rv;
-
-    if (module_open(module, &t->module, e) < 0)
+    if (module_open(module, &t->module, e) < 0 ||
+            module_initialize(&t->module, t->init_args ? t->init_args : "", &t->init, e) < 0)
         return -1;
-    rv = t->module.f->C_Initialize(&args);
-    if (rv != CKR_OK)
-        return ckr_err(e, rv, "initialise the PKCS#11 module");
     t->initialised = 1;
     return 0;
 }

@@ -8,6 +8,8 @@ struct err;
 
 struct ceremony_token {
     struct module module;
+    const char *init_args; /* set by the caller: [token] init_args, or NULL */
+    struct module_init init;
     CK_SLOT_ID slot;
     CK_SESSION_HANDLE session;
     int initialised, open;

@@ -1,5 +1,5 @@
 /* Direct PKCS#11. Promises that a key is named by label and id, that it cannot leave the token, and
- * that what is signed was hashed by us. Never logs in: the PIN is its callers' affair. */
+ * that no length a module gives is believed. Never logs in: the PIN is its callers' affair. */
 #include "hsm/module.h"
 #include <dlfcn.h>
 #include <openssl/evp.h>
@@ -10,7 +10,7 @@
 #include "hsm/ckr.h"
 
 #define SLOTS_MAX      64 /* network HSMs show one slot a partition */
-#define ATTRIBUTE_MAX  2048
+#define ATTRIBUTE_MAX  CERT_BYTES_MAX
 #define MECHANISMS_MAX 512
 
 int module_key_name_parse(
@@ -51,6 +51,32 @@ void module_close(struct module *m)
     *m = (struct module){0};
 }
 
+CK_C_INITIALIZE_ARGS *module_init_args(struct module_init *i, const char *init_args, unsigned way)
+{
+    *i = (struct module_init){.args = {.flags = way ? CKF_OS_LOCKING_OK : 0}};
+    if (*init_args)
+        i->args.pReserved = (void *)(uintptr_t)init_args;
+    return way || *init_args ? &i->args : NULL;
+}
+
+bool module_init_refused(CK_RV rv)
+{
+    return rv == CKR_ARGUMENTS_BAD || rv == CKR_CANT_LOCK || rv == CKR_NEED_TO_CREATE_THREADS;
+}
+
+int module_initialize(
+        const struct module *m, const char *init_args, struct module_init *i, struct err *e)
+{
+    CK_RV rv = CKR_ARGUMENTS_BAD;
+
+    for (unsigned way = 0; way < MODULE_INIT_WAYS && module_init_refused(rv); way++)
+        rv = m->f->C_Initialize(module_init_args(i, init_args, way));
+    /* a module that another library of this process uses as well */
+    return rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED
+                   ? 0
+                   : ckr_err(e, rv, "initialise the PKCS#11 module");
+}
+
 /* Labels are padded with blanks and have no NUL (PKCS#11 2.40, CK_TOKEN_INFO). */
 static int label_is(const CK_TOKEN_INFO *info, const char *label)
 {
@@ -72,6 +98,9 @@ int module_find_token(const struct module *m, const char *label, CK_SLOT_ID *ret
 
     if (rv != CKR_OK)
         return ckr_err(e, rv, "list the slots of the PKCS#11 module");
+    if (count > SLOTS_MAX)
+        return err_set(e, ERR_TOKEN, "the PKCS#11 module lists %lu slots where %d were asked for",
+                count, SLOTS_MAX);
     for (CK_ULONG i = 0; i < count; i++) {
         CK_TOKEN_INFO info;
 
@@ -105,6 +134,28 @@ int module_get_attribute(const struct module *m, CK_SESSION_HANDLE session, CK_O
     return buf_append(out, bytes, a.ulValueLen, e);
 }
 
+int module_find_objects(const struct module *m, CK_SESSION_HANDLE session, CK_ATTRIBUTE *wanted,
+        CK_ULONG wanted_count, CK_OBJECT_HANDLE *ret, size_t max, size_t *ret_count, struct err *e)
+{
+    CK_ULONG got = 0, room = 0;
+    CK_RV rv = m->f->C_FindObjectsInit(session, wanted, wanted_count);
+
+    *ret_count = 0;
+    if (rv != CKR_OK)
+        return ckr_err(e, rv, "look for objects in the token");
+    do {
+        room = max - *ret_count;
+        rv = m->f->C_FindObjects(session, ret + *ret_count, room, &got);
+        if (rv == CKR_OK && got <= room)
+            *ret_count += got;
+    } while (rv == CKR_OK && got && got < room);
+    m->f->C_FindObjectsFinal(session);
+    if (rv != CKR_OK)
+        return ckr_err(e, rv, "look for objects in the token");
+    return got > room ? err_set(e, ERR_TOKEN, "the token gives more objects than were asked for")
+                      : 0;
+}
+
 int module_find_key(const struct module *m, CK_SESSION_HANDLE session,
         const struct module_key_name *name, CK_OBJECT_HANDLE *ret, struct err *e)
 {
@@ -112,19 +163,13 @@ int module_find_key(const struct module *m, CK_SESSION_HANDLE session,
     uint8_t id[MODULE_KEY_ID_MAX];
     CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &class, sizeof class}, {CKA_ID, id, name->id_len}};
     CK_OBJECT_HANDLE found[2];
-    CK_ULONG count = 0;
+    size_t count;
     struct buf label = BUF_INIT;
-    CK_RV rv;
     int r = -1;
 
     memcpy(id, name->id, sizeof id);
-    rv = m->f->C_FindObjectsInit(session, wanted, 2);
-    if (rv == CKR_OK) {
-        rv = m->f->C_FindObjects(session, found, 2, &count);
-        m->f->C_FindObjectsFinal(session);
-    }
-    if (rv != CKR_OK)
-        return ckr_err(e, rv, "look for the CA key");
+    if (module_find_objects(m, session, wanted, 2, found, 2, &count, e) < 0)
+        return -1;
     if (count == 0)
         return err_set(
                 e, ERR_TOKEN_ABSENT, "the token has no private key with the id of [token] key_id");
@@ -146,6 +191,15 @@ out:
     return r;
 }
 
+/* A token that does not know the attribute does not do what it is about. */
+static int asks_each_time(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key)
+{
+    CK_BBOOL always = CK_FALSE;
+    CK_ATTRIBUTE a = {CKA_ALWAYS_AUTHENTICATE, &always, sizeof always};
+
+    return m->f->C_GetAttributeValue(session, key, &a, 1) == CKR_OK && always == CK_TRUE;
+}
+
 int module_check_key(
         const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, struct err *e)
 {
@@ -154,26 +208,40 @@ int module_check_key(
             {CKA_EXTRACTABLE, &extractable, sizeof extractable}};
     CK_RV rv = m->f->C_GetAttributeValue(session, key, a, 2);
 
+    if (rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_SENSITIVE)
+        return err_set_code(e, ERR_KEY_POLICY, (long)rv,
+                "the token does not say whether the CA key could leave it");
     if (rv != CKR_OK)
         return ckr_err(e, rv, "read the CA key's attributes");
     if (sensitive != CK_TRUE || extractable != CK_FALSE)
         return err_set(e, ERR_KEY_POLICY, "the CA key is %s in the token",
                 sensitive ? "extractable" : "not sensitive");
+    if (asks_each_time(m, session, key))
+        return err_set(e, ERR_TOKEN_REFUSED,
+                "the CA key asks for the PIN at every signature (CKA_ALWAYS_AUTHENTICATE)");
     return 0;
 }
 
 /* ---- mechanisms */
 
-static const struct {
+/* what a mechanism is given */
+enum input { INPUT_DIGEST, INPUT_DIGEST_INFO, INPUT_MESSAGE };
+
+static const struct mechanism {
     enum signature_alg alg;
     CK_MECHANISM_TYPE type;
+    enum input input;
 } mechanisms[] = {
-        /* in order of preference: the plain RSA block is what most tokens have */
-        {SIGNATURE_ECDSA_P256, CKM_ECDSA},
-        {SIGNATURE_ECDSA_P384, CKM_ECDSA},
-        {SIGNATURE_RSA, CKM_RSA_PKCS},
-        {SIGNATURE_RSA, CKM_SHA256_RSA_PKCS},
+        /* in order of preference: first what most tokens have, which is also what moves the fewest
+         * bytes */
+        {SIGNATURE_ECDSA_P256, CKM_ECDSA, INPUT_DIGEST},
+        {SIGNATURE_ECDSA_P256, CKM_ECDSA_SHA256, INPUT_MESSAGE},
+        {SIGNATURE_ECDSA_P384, CKM_ECDSA, INPUT_DIGEST},
+        {SIGNATURE_ECDSA_P384, CKM_ECDSA_SHA384, INPUT_MESSAGE},
+        {SIGNATURE_RSA, CKM_RSA_PKCS, INPUT_DIGEST_INFO},
+        {SIGNATURE_RSA, CKM_SHA256_RSA_PKCS, INPUT_MESSAGE},
 };
+#define MECHANISM_COUNT (sizeof mechanisms / sizeof *mechanisms)
 /* DigestInfo of SHA-256 up to the digest, RFC 8017, 9.2 note 1 */
 static const uint8_t digest_info_sha256[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48,
         0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20};
@@ -212,6 +280,19 @@ out:
     return r;
 }
 
+/* Whether the token signs by it: to list a mechanism may mean that it only verifies. */
+static bool signs(const struct module *m, CK_SLOT_ID slot, const struct mechanism *how,
+        const CK_MECHANISM_TYPE *has, size_t count)
+{
+    CK_MECHANISM_INFO info;
+
+    for (size_t i = 0; i < count; i++)
+        if (has[i] == how->type)
+            return m->f->C_GetMechanismInfo(slot, how->type, &info) == CKR_OK &&
+                   info.flags & CKF_SIGN;
+    return false;
+}
+
 int module_mechanism(const struct module *m, CK_SLOT_ID slot, CK_SESSION_HANDLE session,
         CK_OBJECT_HANDLE key, struct module_mechanism *ret, struct err *e)
 {
@@ -224,29 +305,42 @@ int module_mechanism(const struct module *m, CK_SLOT_ID slot, CK_SESSION_HANDLE 
     rv = m->f->C_GetMechanismList(slot, has, &count);
     if (rv != CKR_OK)
         return ckr_err(e, rv, "list the token's mechanisms");
-    for (size_t i = 0; i < sizeof mechanisms / sizeof *mechanisms; i++)
-        for (CK_ULONG j = 0; j < count && mechanisms[i].alg == ret->alg; j++)
-            if (has[j] == mechanisms[i].type) {
-                ret->type = has[j];
-                return 0;
-            }
-    return err_set(e, ERR_TOKEN, "the token has no mechanism to sign with a %s key",
+    if (count > MECHANISMS_MAX)
+        return err_set(e, ERR_TOKEN, "the token lists more mechanisms than were asked for");
+    for (size_t i = 0; i < MECHANISM_COUNT; i++)
+        if (mechanisms[i].alg == ret->alg && signs(m, slot, &mechanisms[i], has, count)) {
+            ret->type = mechanisms[i].type;
+            return 0;
+        }
+    return err_set(e, ERR_TOKEN_REFUSED, "the token has no mechanism to sign with a %s key",
             signature_info(ret->alg)->name);
+}
+
+static enum input input_of(const struct module_mechanism *how)
+{
+    size_t i = 0;
+
+    while (i < MECHANISM_COUNT - 1 &&
+            (mechanisms[i].type != how->type || mechanisms[i].alg != how->alg))
+        i++;
+    return mechanisms[i].input;
 }
 
 int module_sign_input(const struct module_mechanism *how, const void *bytes, size_t len,
         struct buf *out, struct err *e)
 {
+    enum input input = input_of(how);
     /* not EVP_Q_digest(): it looks the digest up among the providers each time */
-    const EVP_MD *md = EVP_get_digestbyname(signature_info(how->alg)->digest);
+    const EVP_MD *md;
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned digest_len = 0;
 
-    if (how->type == CKM_SHA256_RSA_PKCS)
+    if (input == INPUT_MESSAGE)
         return buf_append(out, bytes, len, e);
+    md = EVP_get_digestbyname(signature_info(how->alg)->digest);
     if (!md || EVP_Digest(bytes, len, digest, &digest_len, md, NULL) != 1)
         return err_set(e, ERR_NOMEM, "no digest can be made");
-    if (how->type == CKM_RSA_PKCS &&
+    if (input == INPUT_DIGEST_INFO &&
             buf_append(out, digest_info_sha256, sizeof digest_info_sha256, e) < 0)
         return -1;
     return buf_append(out, digest, digest_len, e);

@@ -9,13 +9,17 @@ struct err;
 struct token;
 
 struct token_options {
-    const char *module, *label, *key_label, *key_id, *pin_file;
+    const char *module, *init_args, *label, *key_label, *key_id, *pin_file;
+    const uint8_t *spki; /* the CA's SubjectPublicKeyInfo, by which its key is found; NULL: the configured key */
+    size_t spki_len;
 };
-/* Initialises the module, finds the token, logs in once, checks the key. ERR_TOKEN_*, ERR_KEY_POLICY, ERR_CONFIG.
- * May be called once in a process, and after it nothing may fork. */
+/* Initialises the module, finds the token, logs in once, finds and checks the key. ERR_TOKEN_*, ERR_KEY_POLICY, ERR_CONFIG.
+ * All it was given must live as long as the token. May be called once in a process, and after it nothing may fork. */
 int token_open(const struct token_options *o, struct token **ret, struct err *e);
 void token_close(struct token **t);
 enum signature_alg token_alg(const struct token *t);
 const char *token_description(const struct token *t); /* maker, model, serial number, label */
 /* Hashes and signs; the raw signature (r || s, or the RSA block) is appended. */
 int token_sign(struct token *t, const void *bytes, size_t len, struct buf *ret_raw, struct err *e);
+/* Uses the session, so that it does not grow old, and sees that token, login and key are there. */
+int token_ping(struct token *t, struct err *e);

@@ -1,7 +1,7 @@
 /* signerd-token: a worker of signerd and the only process with the PKCS#11 module and the PIN in
- * it. It answers its parent over descriptor 3, one request at a time, and ends with the first
- * failure of the token: a fresh process is the one dependable way to reset vendor code. It decides
- * nothing: what to sign is signerd's affair. */
+ * it. It answers its parent over descriptor 3, one request at a time: the first opens the token. It
+ * ends with the first failure of the token: a fresh process is the one dependable way to reset
+ * vendor code. It decides nothing: what to sign is signerd's affair. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,25 +36,36 @@ static void find_pin(const struct paths *p, const struct config *c, char out[PAT
     paths_get(p, PATH_TOKEN_PIN, out);
 }
 
-static int open_token(
-        const struct paths *p, const struct config *c, struct token **ret, struct err *e)
-{
+struct worker {
+    struct paths paths;
+    struct config *config;
+    struct token *token; /* from the first DESCRIBE on */
+    struct err failed;   /* what kept the configuration from being read */
     char pin_file[PATH_MAX];
+    uint8_t spki[WIRE_BODY_MAX];
+    size_t spki_len;
+};
+
+static int open_token(struct worker *w, struct err *e)
+{
     struct token_options o = {
-            .module = config_get(c, "token", "module"),
-            .label = config_get(c, "token", "label"),
-            .key_label = config_get(c, "token", "key_label"),
-            .key_id = config_get(c, "token", "key_id"),
-            .pin_file = pin_file,
+            .module = config_get(w->config, "token", "module"),
+            .init_args = config_get(w->config, "token", "init_args"),
+            .label = config_get(w->config, "token", "label"),
+            .key_label = config_get(w->config, "token", "key_label"),
+            .key_id = config_get(w->config, "token", "key_id"),
+            .pin_file = w->pin_file,
+            .spki = w->spki,
+            .spki_len = w->spki_len,
     };
     int lock = -1, r = -1;
 
-    find_pin(p, c, pin_file);
-    if (!embedded_env(p))
-        return token_open(&o, ret, e);
+    find_pin(&w->paths, w->config, w->pin_file);
+    if (!embedded_env(&w->paths))
+        return token_open(&o, &w->token, e);
     /* held until the login is over: only then do the token's files have their content again */
-    if (embedded_lock(p, &lock, e) == 0 && embedded_restore(p, e) == 0)
-        r = token_open(&o, ret, e);
+    if (embedded_lock(&w->paths, &lock, e) == 0 && embedded_restore(&w->paths, e) == 0)
+        r = token_open(&o, &w->token, e);
     if (lock >= 0)
         close(lock);
     return r;
@@ -68,11 +79,21 @@ static void answer_error(struct wire_packet *p, const struct err *e)
     memcpy(p->body, e->msg, p->len);
 }
 
-static int describe(struct token *t, struct wire_packet *p)
+static int describe(struct worker *w, struct wire_packet *p, struct err *e)
 {
-    const char *text = token_description(t);
-    uint32_t mask = 1u << token_alg(t);
+    const char *text;
+    uint32_t mask;
 
+    if (w->token && (w->spki_len != p->len || memcmp(w->spki, p->body, p->len) != 0))
+        return err_set(e, ERR_PROTOCOL, "this worker has opened the key of another CA");
+    if (!w->token) {
+        memcpy(w->spki, p->body, p->len);
+        w->spki_len = p->len;
+        if (open_token(w, e) < 0)
+            return -1;
+    }
+    text = token_description(w->token);
+    mask = 1u << token_alg(w->token);
     for (int i = 0; i < 4; i++)
         p->body[i] = (uint8_t)(mask >> (24 - 8 * i));
     p->len = 4 + strlen(text);
@@ -97,8 +118,29 @@ static int sign(struct token *t, struct wire_packet *p, struct err *e)
     return r;
 }
 
+static int ping(struct token *t, struct wire_packet *p, struct err *e)
+{
+    p->len = 0;
+    return token_ping(t, e);
+}
+
+static int answer(struct worker *w, struct wire_packet *p, struct err *e)
+{
+    if (w->failed.id) {
+        *e = w->failed;
+        return -1;
+    }
+    if (p->op == WIRE_DESCRIBE)
+        return describe(w, p, e);
+    if (w->token && p->op == WIRE_SIGN)
+        return sign(w->token, p, e);
+    if (w->token && p->op == WIRE_PING)
+        return ping(w->token, p, e);
+    return err_set(e, ERR_PROTOCOL, "unknown or untimely request %u", p->op);
+}
+
 /* Ends when signerd goes away (0) or the token fails (1): then signerd has the reason already. */
-static int serve(struct token *t, const struct err *failed)
+static int serve(struct worker *w)
 {
     struct wire_packet p;
     struct err e = {0};
@@ -107,15 +149,7 @@ static int serve(struct token *t, const struct err *failed)
         if (wire_receive(WIRE_FD, &p, &e) < 0)
             return 0;
         p.error = 0;
-        if (!t)
-            e = *failed;
-        else if (p.op == WIRE_DESCRIBE)
-            describe(t, &p);
-        else if (p.op == WIRE_SIGN)
-            sign(t, &p, &e);
-        else
-            err_set(&e, ERR_PROTOCOL, "unknown request %u", p.op);
-        if (e.id)
+        if (answer(w, &p, &e) < 0)
             answer_error(&p, &e);
         if (wire_send(WIRE_FD, &p, NULL) < 0)
             return 0;
@@ -126,10 +160,7 @@ static int serve(struct token *t, const struct err *failed)
 
 int main(void)
 {
-    struct paths paths;
-    struct config *config = NULL;
-    struct token *token = NULL;
-    struct err e = {0};
+    struct worker w = {0};
     char path[PATH_MAX];
     struct stat st;
     int r;
@@ -141,13 +172,13 @@ int main(void)
     }
     /* a module that hangs must not outlive signerd; a closed descriptor would not tell it */
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (daemon_init("signerd-token", NULL, &e) == 0 && paths_init(&paths, &e) == 0) {
-        paths_get(&paths, PATH_CONFIG, path);
-        if (config_load(path, &config, &e) == 0)
-            open_token(&paths, config, &token, &e);
+    if (daemon_init("signerd-token", NULL, &w.failed) == 0 &&
+            paths_init(&w.paths, &w.failed) == 0) {
+        paths_get(&w.paths, PATH_CONFIG, path);
+        config_load(path, &w.config, &w.failed);
     }
-    r = serve(token, &e);
-    token_close(&token);
-    config_free(&config);
+    r = serve(&w);
+    token_close(&w.token);
+    config_free(&w.config);
     return r;
 }

@@ -1,7 +1,9 @@
 /* What signerd and a signerd-token worker say to each other over a SOCK_SEQPACKET pair (the worker's is descriptor 3): one
  * packet a request, one packet its answer, one request at a time.
  *   u8 op | u8 algorithm | u16 error (enum err_id, 0: done) | u32 sequence | u64 foreign code | bytes
- * Big-endian. DESCRIBE's answer: u32 mask of 1u << enum signature_alg, then a line about the token for the log.
+ * Big-endian. DESCRIBE opens the token and logs in; its body is the CA's SubjectPublicKeyInfo in DER, by which the key is
+ * found (empty: the configured one, unseen). Its answer: u32 mask of 1u << enum signature_alg, then a line about the token
+ * for the log. PING, in idle times, has no body: the session is used and seen to be logged in still.
  * SIGN: the to-be-signed bytes; the answer is what the token gave. An error's bytes are its message. */
 #pragma once
 #include <stddef.h>
@@ -15,7 +17,7 @@ struct err;
 #define WIRE_BODY_MAX   CERT_BYTES_MAX
 #define WIRE_PACKET_MAX (WIRE_HEADER + WIRE_BODY_MAX)
 
-enum wire_op { WIRE_DESCRIBE = 1, WIRE_SIGN = 2 };
+enum wire_op { WIRE_DESCRIBE = 1, WIRE_SIGN = 2, WIRE_PING = 3 };
 
 struct wire_packet {
     uint8_t op;

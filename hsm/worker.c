@@ -1,4 +1,4 @@
-/* One worker's life. Promises: whatever the process does - crash, hang, lie - its owner gets the
+/* One worker's life. Promises: whatever the process does - crash, hang, lie - its owner gets each
  * request back, or a signature that verifies. Must never block on it. */
 #include "hsm/worker.h"
 #include <assert.h>
@@ -12,7 +12,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/err.h"
@@ -22,7 +21,8 @@
 
 #define START_TIMEOUT_MS                                                                           \
     20000 /* C_Initialize of a SoftHSM with 100,000 objects; a network HSM's slow login */
-#define SIGN_TIMEOUT_MS 4000 /* three tries stay within BUS_TIMEOUT_MS */
+#define SIGN_TIMEOUT_MS                                                                            \
+    4000 /* of the request whose turn it is; three tries stay within BUS_TIMEOUT_MS */
 #define END_GRACE_MS                                                                               \
     1000 /* a worker logs out and ends within milliseconds when its socket closes */
 #define BACKOFF_MIN_MS 250
@@ -39,10 +39,11 @@ struct worker {
     enum worker_state state;
     pid_t pid;
     int fd;
-    sd_event_source *io, *child, *timer;
-    struct worker_request *request; /* while busy */
+    sd_event_source *io, *child;
+    uint64_t deadline_us;                /* of what it is doing, or of its pause */
+    struct worker_request *head, **tail; /* what it was asked; it answers in this order */
+    uint32_t sent, answered;             /* sequence numbers */
     uint8_t test[TEST_BYTES];
-    uint32_t sequence;
     unsigned failures; /* since it last worked */
     uint64_t signatures, restarts;
     struct wire_packet packet; /* scratch: too large for the stack of every call */
@@ -67,10 +68,13 @@ static void tell_change(struct worker *k)
     k->options.owner.on_change(k->options.owner.ctx);
 }
 
-static void set_timer(struct worker *k, uint64_t ms)
+static void set_deadline(struct worker *k, uint64_t ms)
 {
-    sd_event_source_set_time_relative(k->timer, ms * 1000);
-    sd_event_source_set_enabled(k->timer, SD_EVENT_ONESHOT);
+    uint64_t now_us = 0;
+
+    /* the loop's own clock: it is read once for all that an iteration does */
+    sd_event_now(k->options.event, CLOCK_MONOTONIC, &now_us);
+    k->deadline_us = now_us + ms * 1000;
 }
 
 static void close_socket(struct worker *k)
@@ -83,18 +87,19 @@ static void close_socket(struct worker *k)
 
 /* ---- failing */
 
-/* Whatever went wrong: the request moves on, and the process ends by itself when it sees its socket
+/* Whatever went wrong: the requests move on, and the process ends by itself when it sees its socket
  * closed, so that it can log out of the HSM. What follows happens when it is reaped. */
 static void fail(struct worker *k, const struct err *why)
 {
     bool starting = k->state == WORKER_STARTING || k->state == WORKER_TESTING;
-    struct worker_request *q = k->request;
+    struct worker_request *q = k->head;
 
-    k->request = NULL;
+    k->head = NULL;
+    k->tail = &k->head;
     k->failures++;
     k->state = WORKER_DYING;
     close_socket(k);
-    set_timer(k, END_GRACE_MS);
+    set_deadline(k, END_GRACE_MS);
     k->options.owner.on_failed(k->options.owner.ctx, why, starting, q);
     tell_change(k);
 }
@@ -116,27 +121,31 @@ static int send_request(
 {
     struct wire_packet *p = &k->packet;
 
-    *p = (struct wire_packet){.op = (uint8_t)op,
-            .alg = (uint8_t)k->options.ca->alg,
-            .sequence = ++k->sequence,
-            .len = len};
+    p->op = (uint8_t)op;
+    p->alg = (uint8_t)k->options.ca->alg;
+    p->error = 0;
+    p->code = 0;
+    p->sequence = ++k->sent;
+    p->len = len;
     if (len)
         memcpy(p->body, bytes, len);
     return wire_send(k->fd, p, e);
 }
 
+/* It is this request's turn now: what happens from here on is its affair. */
+static void begin_turn(struct worker *k, struct worker_request *q)
+{
+    q->tries++;
+    k->state = WORKER_BUSY;
+    set_deadline(k, SIGN_TIMEOUT_MS);
+}
+
 /* The worker proved what it can do: from now on its failures are accidents, not a state. */
 static void become_ready(struct worker *k)
 {
-    bool tested = k->state == WORKER_TESTING;
-
     k->failures = 0;
     k->state = WORKER_READY;
-    sd_event_source_set_enabled(k->timer, SD_EVENT_OFF);
-    if (tested) {
-        log_info("worker-ready", LOG_NUM("pid", k->pid));
-        k->options.owner.on_ready(k->options.owner.ctx);
-    }
+    k->deadline_us = UINT64_MAX;
 }
 
 static int on_described(struct worker *k, const struct wire_packet *p, struct err *e)
@@ -159,26 +168,44 @@ static int on_described(struct worker *k, const struct wire_packet *p, struct er
     return send_request(k, WIRE_SIGN, k->test, sizeof k->test, e);
 }
 
-static int on_signed(struct worker *k, const struct wire_packet *p, struct err *e)
+static int on_tested(struct worker *k, const struct buf *sig, struct err *e)
 {
     const struct ca *ca = k->options.ca;
-    struct worker_request *q = k->request;
-    const uint8_t *bytes = q ? q->bytes : k->test;
-    size_t len = q ? q->len : sizeof k->test;
-    struct buf sig = BUF_INIT;
-    int r = -1;
 
-    if (signature_from_token(ca->alg, p->body, p->len, &sig, e) == 0 &&
-            signature_verify(ca->key, ca->alg, bytes, len, sig.data, sig.len, e) == 0) {
-        k->signatures++;
-        k->request = NULL;
-        become_ready(k);
-        r = 0;
-        if (q)
-            k->options.owner.on_signed(k->options.owner.ctx, q, sig.data, sig.len);
-    } else if (!q) {
-        err_context(e, "the key in the token is not the one of the CA certificate");
-    }
+    if (signature_verify(ca->key, ca->alg, k->test, sizeof k->test, sig->data, sig->len, e) < 0)
+        return err_context(e, "the key in the token is not the one of the CA certificate");
+    log_info("worker-ready", LOG_NUM("pid", k->pid));
+    become_ready(k);
+    k->options.owner.on_ready(k->options.owner.ctx);
+    return 0;
+}
+
+static int on_signed(struct worker *k, const struct buf *sig, struct err *e)
+{
+    const struct ca *ca = k->options.ca;
+    struct worker_request *q = k->head;
+
+    if (signature_verify(ca->key, ca->alg, q->bytes, q->len, sig->data, sig->len, e) < 0)
+        return -1;
+    k->head = q->next;
+    q->next = NULL;
+    k->signatures++;
+    become_ready(k);
+    if (k->head)
+        begin_turn(k, k->head);
+    else
+        k->tail = &k->head;
+    k->options.owner.on_signed(k->options.owner.ctx, q, sig->data, sig->len);
+    return 0;
+}
+
+static int on_signature(struct worker *k, const struct wire_packet *p, struct err *e)
+{
+    struct buf sig = BUF_INIT;
+    int r = signature_from_token(k->options.ca->alg, p->body, p->len, &sig, e);
+
+    if (r == 0)
+        r = k->state == WORKER_TESTING ? on_tested(k, &sig, e) : on_signed(k, &sig, e);
     buf_done(&sig);
     return r;
 }
@@ -189,13 +216,13 @@ static int on_answer(struct worker *k, struct err *e)
 
     if (wire_receive(k->fd, p, e) < 0)
         return -1;
-    if (p->sequence != k->sequence || k->state == WORKER_READY)
+    if (k->answered == k->sent || p->sequence != ++k->answered)
         return err_set(e, ERR_PROTOCOL, "the token worker answers what was not asked");
     if (p->error)
         return err_set_code(e, p->error < ERR_COUNT ? (enum err_id)p->error : ERR_PROTOCOL,
                 (long)p->code, "%.*s", (int)(p->len < ERR_MSG_MAX ? p->len : ERR_MSG_MAX),
                 (const char *)p->body);
-    return k->state == WORKER_STARTING ? on_described(k, p, e) : on_signed(k, p, e);
+    return k->state == WORKER_STARTING ? on_described(k, p, e) : on_signature(k, p, e);
 }
 
 static int on_readable(sd_event_source *s, int fd, uint32_t events, void *ctx)
@@ -252,31 +279,8 @@ static int on_exit_child(sd_event_source *s, const siginfo_t *info, void *ctx)
     k->pid = 0;
     k->state = WORKER_DOWN;
     k->restarts++;
-    set_timer(k, backoff_ms(k->failures));
+    set_deadline(k, backoff_ms(k->failures));
     tell_change(k); /* another may have waited for this one's end */
-    return 0;
-}
-
-static int on_timer(sd_event_source *s, uint64_t usec, void *ctx)
-{
-    struct worker *k = ctx;
-    struct err e = {0};
-
-    (void)s, (void)usec;
-    if (k->state == WORKER_DOWN) {
-        tell_change(k);
-    } else if (k->state == WORKER_DYING) {
-        /* in vendor code that not even a kill ends at once */
-        kill(k->pid, SIGKILL);
-        set_timer(k, END_GRACE_MS);
-        k->options.owner.on_stuck(k->options.owner.ctx);
-        tell_change(k);
-    } else {
-        err_set(&e, ERR_TOKEN, "the token did not answer within %d ms",
-                k->state == WORKER_BUSY ? SIGN_TIMEOUT_MS : START_TIMEOUT_MS);
-        kill(k->pid, SIGKILL); /* it would not see its socket closed */
-        fail(k, &e);
-    }
     return 0;
 }
 
@@ -330,17 +334,18 @@ int worker_start(struct worker *k, struct err *e)
 
     if (make_process(k, e) < 0) {
         k->failures++;
-        set_timer(k, backoff_ms(k->failures + 1));
+        set_deadline(k, backoff_ms(k->failures + 1));
         return -1;
     }
     k->state = WORKER_STARTING;
+    k->sent = k->answered = 0;
     r = sd_event_add_child(k->options.event, &k->child, k->pid, WEXITED, on_exit_child, k);
     if (r >= 0)
         r = sd_event_add_io(k->options.event, &k->io, k->fd, EPOLLIN, on_readable, k);
     if (r < 0) {
         err_set_errno(e, -r, "watch a worker");
     } else if (send_request(k, WIRE_DESCRIBE, NULL, 0, e) == 0) {
-        set_timer(k, START_TIMEOUT_MS);
+        set_deadline(k, START_TIMEOUT_MS);
         return 0;
     }
     fail(k, e);
@@ -350,19 +355,12 @@ int worker_start(struct worker *k, struct err *e)
 int worker_new(const struct worker_options *o, struct worker **ret, struct err *e)
 {
     struct worker *k = calloc(1, sizeof *k);
-    int r;
 
     if (!k)
         return err_set(e, ERR_NOMEM, "no memory for a worker");
     k->options = *o;
     k->fd = -1;
-    r = sd_event_add_time_relative(o->event, &k->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, k);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(k->timer, SD_EVENT_OFF);
-    if (r < 0) {
-        worker_free(&k);
-        return err_set_errno(e, -r, "prepare a worker");
-    }
+    k->tail = &k->head;
     *ret = k;
     return 0;
 }
@@ -374,13 +372,17 @@ void worker_free(struct worker **pk)
     if (!k)
         return;
     close_socket(k);
-    sd_event_source_disable_unref(k->timer);
     sd_event_source_disable_unref(k->child);
     if (k->pid) {
         kill(k->pid, SIGKILL);
         waitpid(k->pid, NULL, 0);
     }
-    free(k->request);
+    while (k->head) {
+        struct worker_request *next = k->head->next;
+
+        free(k->head);
+        k->head = next;
+    }
     free(k);
     *pk = NULL;
 }
@@ -389,23 +391,61 @@ void worker_free(struct worker **pk)
 
 bool worker_due(const struct worker *k)
 {
-    int enabled = SD_EVENT_OFF;
+    uint64_t now_us = 0;
 
-    sd_event_source_get_enabled(k->timer, &enabled);
-    return k->state == WORKER_DOWN && enabled == SD_EVENT_OFF;
+    if (k->state != WORKER_DOWN)
+        return false;
+    sd_event_now(k->options.event, CLOCK_MONOTONIC, &now_us);
+    return k->deadline_us <= now_us;
+}
+
+bool worker_works(const struct worker *k)
+{
+    return k->state == WORKER_READY || k->state == WORKER_BUSY;
+}
+
+size_t worker_room(const struct worker *k)
+{
+    return worker_works(k) ? WORKER_REQUESTS_MAX - (k->sent - k->answered) : 0;
 }
 
 void worker_sign(struct worker *k, struct worker_request *q)
 {
     struct err e = {0};
 
-    assert(k->state == WORKER_READY);
-    q->tries++;
-    k->request = q;
-    k->state = WORKER_BUSY;
-    set_timer(k, SIGN_TIMEOUT_MS);
+    assert(worker_room(k));
+    *k->tail = q;
+    k->tail = &q->next;
+    if (k->head == q)
+        begin_turn(k, q);
     if (send_request(k, WIRE_SIGN, q->bytes, q->len, &e) < 0) {
-        q->tries--; /* it never got there */
+        q->tries -= k->head == q; /* it never got there */
+        fail(k, &e);
+    }
+}
+
+uint64_t worker_deadline(const struct worker *k)
+{
+    /* one that is down and may start waits for its owner, not for a time */
+    return worker_due(k) ? UINT64_MAX : k->deadline_us;
+}
+
+void worker_check(struct worker *k, uint64_t now_us)
+{
+    struct err e = {0};
+
+    if (now_us < k->deadline_us)
+        return;
+    if (k->state == WORKER_DYING) {
+        /* in vendor code that not even a kill ends at once */
+        kill(k->pid, SIGKILL);
+        set_deadline(k, END_GRACE_MS);
+        k->options.owner.on_stuck(k->options.owner.ctx);
+        tell_change(k);
+    } else if (k->state != WORKER_DOWN) {
+        err_set(&e, ERR_TOKEN, "the token did not answer within %d ms",
+                k->state == WORKER_BUSY ? SIGN_TIMEOUT_MS : START_TIMEOUT_MS);
+        kill(k->pid, SIGKILL); /* it would not see its socket closed */
         fail(k, &e);
     }
 }

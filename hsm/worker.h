@@ -1,5 +1,6 @@
 /* One signerd-token process: started, told to describe itself, made to sign a self-test, given requests, ended, reaped, and
- * started again by its owner. What comes out of it was verified under the CA's key; anything else ends it. */
+ * started again by its owner. What comes out of it was verified under the CA's key; anything else ends it.
+ * It has no timer: its owner calls worker_check() when worker_deadline() has come. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +17,7 @@ enum worker_state {
     WORKER_STARTING, /* logs in and describes itself */
     WORKER_TESTING, /* signs its first bytes: proves module, PIN, key and CA certificate together */
     WORKER_READY,
-    WORKER_BUSY,
+    WORKER_BUSY,  /* has requests, and may have room for more */
     WORKER_DYING, /* given up, not yet reaped */
     WORKER_STATE_COUNT
 };
@@ -28,12 +29,17 @@ struct worker_info {
     uint64_t signatures, restarts;
 };
 
+/* How many requests may be in a worker: while one is signed the next lies in its socket, so that it never waits for
+ * signerd. */
+#define WORKER_REQUESTS_MAX 2
+
 /* Bytes to be signed. Who holds it frees it. */
 struct worker_request {
     struct worker_request *next;
     void (*done)(void *ctx, const uint8_t *sig, size_t len, const struct err *e);
     void *ctx;
-    unsigned tries; /* how many workers had it and gave it back */
+    unsigned
+            tries; /* workers that failed while it was their turn to sign it, and the present one */
     size_t len;
     uint8_t bytes[];
 };
@@ -44,7 +50,7 @@ struct worker_owner {
     /* It passed its self-test, or signed q, which is the owner's again; sig is borrowed for the call. */
     void (*on_ready)(void *ctx);
     void (*on_signed)(void *ctx, struct worker_request *q, const uint8_t *sig, size_t len);
-    /* It is given up; q, if it had one, is the owner's again. starting: it never got ready. */
+    /* It is given up; the requests it had are the owner's again, in their order. starting: it never got ready. */
     void (*on_failed)(void *ctx, const struct err *why, bool starting, struct worker_request *q);
     /* It does not even end when it is killed: nobody may wait for it. */
     void (*on_stuck)(void *ctx);
@@ -63,12 +69,19 @@ int worker_new(const struct worker_options *o, struct worker **ret, struct err *
 /* Kills the process; a request in it is freed without a word. */
 void worker_free(struct worker **k);
 
-/* Its pause after a failure is over, or it has not been started yet. */
+/* It is down, and its pause after a failure is over. */
 bool worker_due(const struct worker *k);
 /* A failure is logged and told the owner, but for one before there is a process: that is returned, and a pause begins. */
 int worker_start(struct worker *k, struct err *e);
-/* Takes q; only a WORKER_READY one may be asked. */
+/* How many more requests it would take now. */
+size_t worker_room(const struct worker *k);
+/* Takes q; there must be room. */
 void worker_sign(struct worker *k, struct worker_request *q);
+/* When worker_check() has something to do: microseconds of CLOCK_MONOTONIC; UINT64_MAX: never. */
+uint64_t worker_deadline(const struct worker *k);
+void worker_check(struct worker *k, uint64_t now_us);
 
 enum worker_state worker_state(const struct worker *k);
+/* It passed its self-test and has not failed since. */
+bool worker_works(const struct worker *k);
 void worker_info(const struct worker *k, struct worker_info *ret);

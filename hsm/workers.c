@@ -14,6 +14,9 @@
 #define REQUESTS_MAX    1024 /* 16 a slot at 64 slots: above it something is wrong */
 
 struct workers {
+    sd_event *event;
+    sd_event_source *timer;
+    uint64_t armed_us; /* when it will go off; UINT64_MAX: not armed */
     char *program;
     struct worker **all;
     size_t count;
@@ -71,8 +74,21 @@ static void on_signed(void *ctx, struct worker_request *q, const uint8_t *sig, s
     free(q);
 }
 
-/* The request goes to the head of the queue, or back to its owner when it was tried often enough.
- */
+/* To the head of the queue, or back to who asked when it was tried often enough. The last one
+ * first, so that their order stays. */
+static void give_back(struct workers *w, struct worker_request *q, const struct err *why)
+{
+    if (!q)
+        return;
+    give_back(w, q->next, why); /* at most WORKER_REQUESTS_MAX deep */
+    if (q->tries < TRIES_MAX) {
+        push_back(w, q);
+        return;
+    }
+    q->done(q->ctx, NULL, 0, why);
+    free(q);
+}
+
 static void on_failed(void *ctx, const struct err *why, bool starting, struct worker_request *q)
 {
     struct workers *w = ctx;
@@ -84,12 +100,7 @@ static void on_failed(void *ctx, const struct err *why, bool starting, struct wo
     }
     log_err(LOG_WARNING, "worker-failed", &w->failure);
     w->failed_starts += starting;
-    if (q && q->tries < TRIES_MAX) {
-        push_back(w, q);
-    } else if (q) {
-        q->done(q->ctx, NULL, 0, why);
-        free(q);
-    }
+    give_back(w, q, why);
 }
 
 static void on_stuck(void *ctx)
@@ -122,12 +133,36 @@ static int hopeful(const struct workers *w)
 {
     int r = !w->pin_refused && w->failed_starts < HOPELESS_STARTS;
 
-    for (size_t i = 0; i < w->count && !r; i++) {
-        enum worker_state s = worker_state(w->all[i]);
-
-        r = s == WORKER_READY || s == WORKER_BUSY;
-    }
+    for (size_t i = 0; i < w->count && !r; i++)
+        r = worker_works(w->all[i]);
     return r;
+}
+
+/* The one with the most room: a second request is given to nobody while another is idle. */
+static struct worker *choose(const struct workers *w)
+{
+    struct worker *best = NULL;
+
+    for (size_t i = 0; i < w->count; i++)
+        if (worker_room(w->all[i]) > (best ? worker_room(best) : 0))
+            best = w->all[i];
+    return best;
+}
+
+/* The timer is moved only when something is due before it goes off: deadlines that are met in time
+ * cost no system call. */
+static void arm(struct workers *w)
+{
+    uint64_t first_us = UINT64_MAX;
+
+    for (size_t i = 0; i < w->count; i++)
+        if (worker_deadline(w->all[i]) < first_us)
+            first_us = worker_deadline(w->all[i]);
+    if (first_us >= w->armed_us)
+        return;
+    w->armed_us = first_us;
+    sd_event_source_set_time(w->timer, first_us);
+    sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
 }
 
 /* Starts what may be started, hands out what waits, refuses what has no hope. Anything may call it.
@@ -135,6 +170,7 @@ static int hopeful(const struct workers *w)
 static void pump(void *ctx)
 {
     struct workers *w = ctx;
+    struct worker *k;
     struct err e = {0};
 
     for (size_t i = 0; i < w->count; i++)
@@ -144,15 +180,29 @@ static void pump(void *ctx)
             w->failed_starts++;
             err_clear(&e);
         }
-    for (size_t i = 0; i < w->count && w->head; i++)
-        if (worker_state(w->all[i]) == WORKER_READY)
-            worker_sign(w->all[i], pop(w));
+    while (w->head && (k = choose(w)))
+        worker_sign(k, pop(w));
     while (w->head && !hopeful(w)) {
         struct worker_request *q = pop(w);
 
         q->done(q->ctx, NULL, 0, &w->failure);
         free(q);
     }
+    arm(w);
+}
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *ctx)
+{
+    struct workers *w = ctx;
+    uint64_t now_us = usec;
+
+    (void)s;
+    w->armed_us = UINT64_MAX;
+    sd_event_now(w->event, CLOCK_MONOTONIC, &now_us);
+    for (size_t i = 0; i < w->count; i++)
+        worker_check(w->all[i], now_us);
+    pump(w);
+    return 0;
 }
 
 int workers_open(sd_event *event, const char *program, size_t count, const struct ca *ca,
@@ -161,10 +211,18 @@ int workers_open(sd_event *event, const char *program, size_t count, const struc
     struct workers *w = calloc(1, sizeof *w);
     struct worker_options o = {
             .event = event, .ca = ca, .owner = {w, on_ready, on_signed, on_failed, on_stuck, pump}};
+    int r;
 
     if (!w)
         return err_set(e, ERR_NOMEM, "no memory for the workers");
     w->tail = &w->head;
+    w->event = sd_event_ref(event);
+    w->armed_us = UINT64_MAX;
+    r = sd_event_add_time(event, &w->timer, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_timer, w);
+    if (r < 0) {
+        err_set_errno(e, -r, "prepare the workers");
+        goto failed;
+    }
     o.program = w->program = strdup(program);
     w->all = calloc(count, sizeof(struct worker *));
     if (!w->program || !w->all) {
@@ -192,6 +250,8 @@ void workers_close(struct workers **pw)
         worker_free(&w->all[i]);
     while (w->head)
         free(pop(w));
+    sd_event_source_disable_unref(w->timer);
+    sd_event_unref(w->event);
     free(w->all);
     free(w->program);
     free(w);

@@ -21,7 +21,7 @@
     600000 /* so that an approver's certificate that expires stops counting within ten minutes */
 
 struct known {
-    uint8_t sha256[32];
+    char *jws;           /* itself and not its hash: comparing costs less */
     int64_t verified_ms; /* monotonic; 0: free */
     struct ticket ticket;
 };
@@ -124,6 +124,8 @@ void authority_close(struct authority **a)
     if (!*a)
         return;
     X509_STORE_free((*a)->store);
+    for (size_t i = 0; (*a)->known && i < TICKETS_MAX; i++)
+        free((*a)->known[i].jws);
     free((*a)->known);
     free((*a)->path);
     free(*a);
@@ -135,17 +137,15 @@ int authority_ticket(struct authority *a, const char *jws, const struct ticket *
     size_t len = strlen(jws);
     int64_t now_ms = time_monotonic_ms();
     struct known *oldest = a->known;
-    uint8_t sha256[32];
+    char *copy;
 
     if (len > TICKET_BYTES_MAX)
         return err_set(e, ERR_TICKET, "ticket: it is larger than %u bytes", TICKET_BYTES_MAX);
     if (refresh(a, e) < 0)
         return -1;
-    if (EVP_Digest(jws, len, sha256, NULL, EVP_sha256(), NULL) != 1)
-        return err_set(e, ERR_NOMEM, "no digest can be made");
     for (struct known *k = a->known; k < a->known + TICKETS_MAX; k++) {
         if (k->verified_ms && now_ms - k->verified_ms < VERIFIED_FOR_MS &&
-                memcmp(k->sha256, sha256, 32) == 0) {
+                strcmp(k->jws, jws) == 0) {
             *ret = &k->ticket;
             return 0;
         }
@@ -155,8 +155,12 @@ int authority_ticket(struct authority *a, const char *jws, const struct ticket *
     oldest->verified_ms = 0;
     if (ticket_verify(jws, a->store, &oldest->ticket, e) < 0)
         return -1;
+    copy = strdup(jws);
+    if (!copy)
+        return err_set(e, ERR_NOMEM, "no memory for a ticket");
+    free(oldest->jws);
+    oldest->jws = copy;
     oldest->verified_ms = now_ms;
-    memcpy(oldest->sha256, sha256, 32);
     *ret = &oldest->ticket;
     return 0;
 }

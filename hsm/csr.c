@@ -9,13 +9,19 @@
 #include <openssl/objects.h>
 #include <openssl/params.h>
 #include <openssl/x509.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "base/text.h"
+#include "hsm/verifier.h"
 
 #define RSA_BITS_MIN          2048
 #define RSA_BITS_MAX          4096
 #define RSA_EXPONENT_BITS_MAX 64 /* larger ones only make every verifier slow */
+
+struct csr_reader {
+    struct verifier *p256;
+};
 
 /* ---- the structure: RFC 2986, 4; OpenSSL's X509_REQ but for the key, which stays bytes. X509_REQ
  * sends every key through OpenSSL's search for a decoder, which costs twice what a P-256
@@ -153,7 +159,6 @@ static int not_a_key(struct err *e)
 static const uint8_t p256_head[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce,
         0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42,
         0x00};
-#define P256_POINT_BYTES 65
 
 static bool is_p256(const uint8_t *spki, size_t len)
 {
@@ -161,14 +166,14 @@ static bool is_p256(const uint8_t *spki, size_t len)
            memcmp(spki, p256_head, sizeof p256_head) == 0 && spki[sizeof p256_head] == 0x04;
 }
 
-/* OpenSSL refuses a point that is not on the curve; on this one (cofactor 1) that is all there is
- * to check. */
-static int read_p256(uint8_t *point, EVP_PKEY **ret, struct err *e)
+/* For signatures with another digest than SHA-256, which the reader's verifier does not check. */
+static int read_p256(const uint8_t *point, EVP_PKEY **ret, struct err *e)
 {
     char group[] = "prime256v1";
     const OSSL_PARAM facts[] = {
             OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
-            OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, P256_POINT_BYTES),
+            OSSL_PARAM_construct_octet_string(
+                    OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)point, P256_POINT_BYTES),
             OSSL_PARAM_construct_end(),
     };
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
@@ -216,9 +221,10 @@ out:
     return r;
 }
 
-/* ret_pkey is the caller's also after an error. */
-static int read_key(
-        const ASN1_TYPE *field, unsigned keys, struct csr *ret, EVP_PKEY **ret_pkey, struct err *e)
+/* ret_pkey is the caller's also after an error; it stays NULL for P-256, whose point is in the
+ * reader's verifier then. */
+static int read_key(struct csr_reader *reader, const ASN1_TYPE *field, unsigned keys,
+        struct csr *ret, EVP_PKEY **ret_pkey, struct err *e)
 {
     uint8_t *spki;
     size_t len;
@@ -230,7 +236,8 @@ static int read_key(
     if (!is_p256(spki, len))
         return read_any(spki, len, keys, ret, ret_pkey, e);
     ret->key = CSR_KEY_P256;
-    if (refuse_kind(keys, ret->key, e) < 0 || read_p256(spki + sizeof p256_head, ret_pkey, e) < 0)
+    if (refuse_kind(keys, ret->key, e) < 0 ||
+            verifier_set_point(reader->p256, spki + sizeof p256_head, e) < 0)
         return -1;
     return keep_spki(spki, len, spki + sizeof p256_head, P256_POINT_BYTES, ret, e);
 }
@@ -274,8 +281,63 @@ static int check_challenge(
     return 0;
 }
 
-int csr_check(const uint8_t *der, size_t len, const uint8_t nonce[NONCE_BYTES], unsigned keys,
-        struct csr *ret, struct err *e)
+/* As ASN1_item_verify(), but under the point in the verifier. */
+static bool p256_signed(struct csr_reader *reader, const struct request *req)
+{
+    const ASN1_ENCODING *signed_bytes = &req->info->enc;
+    const ASN1_BIT_STRING *sig = req->signature;
+
+    return !(sig->flags & 0x07) /* bits that are no byte */ &&
+           verifier_check(reader->p256, signed_bytes->enc, (size_t)signed_bytes->len, sig->data,
+                   (size_t)sig->length, NULL) == 0;
+}
+
+static int check_signature(struct csr_reader *reader, const struct request *req,
+        const struct csr *csr, EVP_PKEY **pkey, struct err *e)
+{
+    bool right;
+
+    if (!*pkey && OBJ_obj2nid(req->alg->algorithm) == NID_ecdsa_with_SHA256) {
+        right = p256_signed(reader, req);
+    } else {
+        if (!*pkey && read_p256(csr->spki + sizeof p256_head, pkey, e) < 0)
+            return -1;
+        right = ASN1_item_verify(ASN1_ITEM_rptr(REQUEST_INFO), req->alg, req->signature, req->info,
+                        *pkey) == 1;
+    }
+    if (right)
+        return 0;
+    return err_set(
+            e, ERR_POSSESSION, "the request's signature does not verify under its own key");
+}
+
+/* ---- readers */
+
+int csr_reader_new(struct csr_reader **ret, struct err *e)
+{
+    struct csr_reader *reader = calloc(1, sizeof *reader);
+
+    if (!reader)
+        return err_set(e, ERR_NOMEM, "no memory for requests");
+    if (verifier_new_p256(&reader->p256, e) < 0) {
+        csr_reader_free(&reader);
+        return -1;
+    }
+    *ret = reader;
+    return 0;
+}
+
+void csr_reader_free(struct csr_reader **reader)
+{
+    if (!*reader)
+        return;
+    verifier_free(&(*reader)->p256);
+    free(*reader);
+    *reader = NULL;
+}
+
+int csr_read(struct csr_reader *reader, const uint8_t *der, size_t len,
+        const uint8_t nonce[NONCE_BYTES], unsigned keys, struct csr *ret, struct err *e)
 {
     const uint8_t *at = der;
     struct request *req = NULL;
@@ -287,16 +349,24 @@ int csr_check(const uint8_t *der, size_t len, const uint8_t nonce[NONCE_BYTES], 
     req = (struct request *)ASN1_item_d2i(NULL, &at, (long)len, ASN1_ITEM_rptr(REQUEST));
     if (!req || at != der + len || ASN1_INTEGER_get(req->info->version) != X509_REQ_VERSION_1)
         err_set(e, ERR_CSR, "the request is not one DER PKCS#10 structure");
-    else if (read_key(req->info->spki, keys, ret, &pkey, e) == 0 &&
-             check_digest(req, ret->key, e) == 0) {
-        if (ASN1_item_verify(
-                    ASN1_ITEM_rptr(REQUEST_INFO), req->alg, req->signature, req->info, pkey) != 1)
-            err_set(e, ERR_POSSESSION, "the request's signature does not verify under its own key");
-        else
-            r = check_challenge(req, nonce, e);
-    }
+    else if (read_key(reader, req->info->spki, keys, ret, &pkey, e) == 0 &&
+             check_digest(req, ret->key, e) == 0 &&
+             check_signature(reader, req, ret, &pkey, e) == 0)
+        r = check_challenge(req, nonce, e);
     EVP_PKEY_free(pkey);
     ASN1_item_free((ASN1_VALUE *)req, ASN1_ITEM_rptr(REQUEST));
     ERR_clear_error(); /* OpenSSL's queue is per thread and would grow with every bad request */
+    return r;
+}
+
+int csr_check(const uint8_t *der, size_t len, const uint8_t nonce[NONCE_BYTES], unsigned keys,
+        struct csr *ret, struct err *e)
+{
+    struct csr_reader *reader = NULL;
+    int r = csr_reader_new(&reader, e);
+
+    if (r == 0)
+        r = csr_read(reader, der, len, nonce, keys, ret, e);
+    csr_reader_free(&reader);
     return r;
 }

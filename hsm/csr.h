@@ -27,7 +27,15 @@ struct csr {
     uint8_t key_id[CERT_KEY_ID_BYTES];
 };
 
+/* What reading needs again and again; for one thread. */
+struct csr_reader;
+int csr_reader_new(struct csr_reader **ret, struct err *e);
+void csr_reader_free(struct csr_reader **r);
+
 /* keys: the allowed kinds. The request's challengePassword (RFC 2985, 5.4.1) must be the nonce in lower-case hex.
  * ERR_CSR (malformed), ERR_KEY_TYPE, ERR_KEY_WEAK, ERR_POSSESSION (signature or nonce). */
+int csr_read(struct csr_reader *r, const uint8_t *der, size_t len, const uint8_t nonce[NONCE_BYTES],
+        unsigned keys, struct csr *ret, struct err *e);
+/* The same with a reader of its own, for one request. */
 int csr_check(const uint8_t *der, size_t len, const uint8_t nonce[NONCE_BYTES], unsigned keys,
         struct csr *ret, struct err *e);

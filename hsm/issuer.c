@@ -48,6 +48,7 @@ struct issuance {
 
 struct issuer {
     struct issuer_parts parts;
+    struct csr_reader *reader;
     sd_event_source *commit; /* runs when nothing else is to be done: then the group is as large as
                                 it gets */
     struct issuance *under_way;
@@ -116,7 +117,7 @@ static int check_request(
             profile_find(f->ticket->profile, &f->profile, e) < 0 || check_row(q, f, e) < 0 ||
             nonce_check(s->parts.nonce_key, now_ms, s->parts.nonce_valid_s, f->ticket->job,
                     q->row_index, q->nonce, e) < 0 ||
-            csr_check(q->csr, q->csr_len, q->nonce, f->profile->keys, &f->csr, e) < 0)
+            csr_read(s->reader, q->csr, q->csr_len, q->nonce, f->profile->keys, &f->csr, e) < 0)
         return -1;
     memcpy(f->entry.spki_sha256, f->csr.spki_sha256, sizeof f->entry.spki_sha256);
     return 0;
@@ -435,6 +436,10 @@ int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e
         return err_set(e, ERR_NOMEM, "no memory for the issuer");
     s->parts = *p;
     s->refused = ledger_counts(p->ledger).refused;
+    if (csr_reader_new(&s->reader, e) < 0) {
+        free(s);
+        return -1;
+    }
     r = sd_event_add_defer(p->event, &s->commit, on_idle, s);
     if (r >= 0)
         r = sd_event_source_set_priority(s->commit, SD_EVENT_PRIORITY_NORMAL + 10);
@@ -464,6 +469,7 @@ void issuer_close(struct issuer **ps)
         answer(i, &e);
     }
     sd_event_source_disable_unref(s->commit);
+    csr_reader_free(&s->reader);
     free(s);
     *ps = NULL;
 }

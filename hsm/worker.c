@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "hsm/ca.h"
+#include "hsm/verifier.h"
 #include "hsm/wire.h"
 
 #define START_TIMEOUT_MS                                                                           \
@@ -168,11 +169,10 @@ static int on_described(struct worker *k, const struct wire_packet *p, struct er
     return send_request(k, WIRE_SIGN, k->test, sizeof k->test, e);
 }
 
-static int on_tested(struct worker *k, const struct buf *sig, struct err *e)
+static int on_tested(struct worker *k, const struct wire_packet *p, struct buf *sig, struct err *e)
 {
-    const struct ca *ca = k->options.ca;
-
-    if (signature_verify(ca->key, ca->alg, k->test, sizeof k->test, sig->data, sig->len, e) < 0)
+    if (verifier_check_token(
+                k->options.verifier, k->test, sizeof k->test, p->body, p->len, sig, e) < 0)
         return err_context(e, "the key in the token is not the one of the CA certificate");
     log_info("worker-ready", LOG_NUM("pid", k->pid));
     become_ready(k);
@@ -180,13 +180,12 @@ static int on_tested(struct worker *k, const struct buf *sig, struct err *e)
     return 0;
 }
 
-static int on_signed(struct worker *k, const struct buf *sig, struct err *e)
+static int on_signed(struct worker *k, const struct wire_packet *p, struct buf *sig, struct err *e)
 {
-    const struct ca *ca = k->options.ca;
     struct worker_request *q = k->head;
 
-    if (signature_verify(ca->key, ca->alg, q->bytes, q->len, sig->data, sig->len, e) < 0)
-        return -1;
+    if (verifier_check_token(k->options.verifier, q->bytes, q->len, p->body, p->len, sig, e) < 0)
+        return err_context(e, "the token signed wrongly");
     k->head = q->next;
     q->next = NULL;
     k->signatures++;
@@ -202,10 +201,8 @@ static int on_signed(struct worker *k, const struct buf *sig, struct err *e)
 static int on_signature(struct worker *k, const struct wire_packet *p, struct err *e)
 {
     struct buf sig = BUF_INIT;
-    int r = signature_from_token(k->options.ca->alg, p->body, p->len, &sig, e);
+    int r = k->state == WORKER_TESTING ? on_tested(k, p, &sig, e) : on_signed(k, p, &sig, e);
 
-    if (r == 0)
-        r = k->state == WORKER_TESTING ? on_tested(k, &sig, e) : on_signed(k, &sig, e);
     buf_done(&sig);
     return r;
 }

@@ -10,6 +10,7 @@
 
 struct ca;
 struct err;
+struct verifier;
 struct worker;
 
 enum worker_state {
@@ -60,8 +61,9 @@ struct worker_owner {
 
 struct worker_options {
     sd_event *event;
-    const char *program; /* signerd-token; borrowed, as ca */
+    const char *program; /* signerd-token */
     const struct ca *ca;
+    struct verifier *verifier; /* of the CA's key; borrowed, as all before it */
     struct worker_owner owner;
 };
 /* It does not run yet. SIGCHLD must be blocked. */

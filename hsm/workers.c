@@ -7,6 +7,8 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/log.h"
+#include "hsm/ca.h"
+#include "hsm/verifier.h"
 #include "hsm/wire.h"
 
 #define HOPELESS_STARTS 2 /* failed ones in a row: the first may have been an accident */
@@ -18,6 +20,7 @@ struct workers {
     sd_event_source *timer;
     uint64_t armed_us; /* when it will go off; UINT64_MAX: not armed */
     char *program;
+    struct verifier *verifier;
     struct worker **all;
     size_t count;
     struct worker_request *head, **tail;
@@ -229,6 +232,9 @@ int workers_open(sd_event *event, const char *program, size_t count, const struc
         err_set(e, ERR_NOMEM, "no memory for the workers");
         goto failed;
     }
+    if (verifier_new(ca->key, ca->alg, &w->verifier, e) < 0)
+        goto failed;
+    o.verifier = w->verifier;
     for (; w->count < count; w->count++)
         if (worker_new(&o, &w->all[w->count], e) < 0)
             goto failed;
@@ -254,6 +260,7 @@ void workers_close(struct workers **pw)
     sd_event_unref(w->event);
     free(w->all);
     free(w->program);
+    verifier_free(&w->verifier);
     free(w);
     *pw = NULL;
 }

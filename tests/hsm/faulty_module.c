@@ -1,16 +1,35 @@
-/* A PKCS#11 module around SoftHSM that counts logins and fails as told: it reads one word from
- * $KEYLINE_ROOT/fault at each C_Sign ("wrong", "crash", "hang", "error"), and writes a byte to
- * $KEYLINE_ROOT/logins at each C_Login. */
+/* A PKCS#11 module around another ($KEYLINE_FAULT_MODULE, default SoftHSM) that fails as told. It
+ * reads $KEYLINE_ROOT/fault at each call, one rule a line, FUNCTION CALL ACTION:
+ *   C_Sign 3 CKR_DEVICE_ERROR    the third C_Sign of each process; "*" is every call, and as a
+ *   C_Sign * delay 200           FUNCTION every function. Actions: a CKR name or number, "delay MS",
+ *   C_Login 1 hang               "hang", "crash", "wrong" (a bit of what comes out is turned),
+ *   C_FindObjects * long         "long" (lengths beyond the caller's room), "removed" (from then on
+ *                                all calls fail, until $KEYLINE_ROOT/removed is deleted)
+ * C_Login writes a byte to $KEYLINE_ROOT/logins; if $KEYLINE_ROOT/calls exists, each call adds a line
+ * "PID FUNCTION CALL RV" to it. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pkcs11-helper-1.0/pkcs11h-def.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+#include "hsm/ckr.h"
+
+#define SOFTHSM   "/usr/lib/softhsm/libsofthsm2.so"
+#define RULES_MAX 4096
+#define FAR_LONG  100000 /* further than any room a caller gives, near enough not to be absurd */
 
 static CK_FUNCTION_LIST faulty, *real;
+
+enum action { NOTHING, ANSWER, WRONG, LONG };
+struct fault {
+    enum action action;
+    CK_RV rv;
+};
 
 static int open_file(const char *name, int flags)
 {
@@ -20,56 +39,191 @@ static int open_file(const char *name, int flags)
     return open(path, flags | O_CLOEXEC, 0600);
 }
 
-static int told(const char *fault)
+/* O_APPEND keeps the lines of several processes whole */
+static void append(const char *name, int flags, const char *text)
 {
-    char word[16] = "";
-    int fd = open_file("fault", O_RDONLY);
-    ssize_t n = fd < 0 ? 0 : read(fd, word, sizeof word - 1);
+    int fd = open_file(name, O_WRONLY | O_APPEND | flags);
+
+    if (fd < 0)
+        return;
+    if (write(fd, text, strlen(text)) < 0)
+        abort();
+    close(fd);
+}
+
+static bool removed(void)
+{
+    int fd = open_file("removed", O_RDONLY);
 
     if (fd >= 0)
         close(fd);
-    return n > 0 && strcmp(word, fault) == 0;
+    return fd >= 0;
 }
 
-static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG len)
+static CK_RV value_of(const char *name)
 {
-    int fd = open_file("logins", O_WRONLY | O_CREAT | O_APPEND);
+    for (size_t i = 0; i < ckr_count(); i++)
+        if (strcmp(ckr_name(ckr_at(i)), name) == 0)
+            return ckr_at(i);
+    return strtoul(name, NULL, 0);
+}
 
-    if (fd < 0 || write(fd, "x", 1) != 1)
+static struct fault act(const char *action, const char *arg)
+{
+    struct fault f = {NOTHING, CKR_OK};
+    long ms = strtol(arg, NULL, 10);
+
+    if (strcmp(action, "crash") == 0)
         abort();
-    close(fd);
-    return real->C_Login(session, user, pin, len);
+    if (strcmp(action, "hang") == 0)
+        for (;;)
+            pause();
+    if (strcmp(action, "delay") == 0)
+        nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+    else if (strcmp(action, "wrong") == 0)
+        f.action = WRONG;
+    else if (strcmp(action, "long") == 0)
+        f.action = LONG;
+    else if (strcmp(action, "removed") == 0) {
+        append("removed", O_CREAT, "");
+        f = (struct fault){ANSWER, CKR_DEVICE_REMOVED};
+    } else
+        f = (struct fault){ANSWER, value_of(action)};
+    return f;
 }
 
-static CK_RV sign(
-        CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG len, CK_BYTE *sig, CK_ULONG *sig_len)
+static bool matches(
+        const char *function, unsigned call, const char *rule_function, const char *rule_call)
 {
+    return (strcmp(rule_function, "*") == 0 || strcmp(rule_function, function) == 0) &&
+           (strcmp(rule_call, "*") == 0 || strtoul(rule_call, NULL, 10) == call);
+}
+
+/* The first rule that fits. */
+static struct fault fault_for(const char *function, unsigned call)
+{
+    char rules[RULES_MAX], rule_function[64], rule_call[16], action[64], arg[16];
+    int fd = open_file("fault", O_RDONLY);
+    ssize_t n = fd < 0 ? 0 : read(fd, rules, sizeof rules - 1);
+
+    if (fd >= 0)
+        close(fd);
+    if (removed())
+        /* an absent token's slot answers otherwise than a session that was open in it */
+        return (struct fault){ANSWER, strstr(function, "Slot") || strstr(function, "Token")
+                                              ? CKR_TOKEN_NOT_PRESENT
+                                              : CKR_DEVICE_REMOVED};
+    rules[n > 0 ? n : 0] = '\0';
+    for (char *next = NULL, *line = strtok_r(rules, "\n", &next); line;
+            line = strtok_r(NULL, "\n", &next)) {
+        arg[0] = '\0';
+        if (sscanf(line, "%63s %15s %63s %15s", rule_function, rule_call, action, arg) >= 3 &&
+                matches(function, call, rule_function, rule_call))
+            return act(action, arg);
+    }
+    return (struct fault){NOTHING, CKR_OK};
+}
+
+static CK_RV log_call(const char *function, unsigned call, CK_RV rv)
+{
+    char line[128];
+
+    snprintf(line, sizeof line, "%d %s %u 0x%lx\n", (int)getpid(), function, call, rv);
+    append("calls", 0, line);
+    return rv;
+}
+
+static void turn_bit(CK_BYTE *bytes, const CK_ULONG *len)
+{
+    if (bytes && *len)
+        bytes[*len / 2] ^= 1;
+}
+
+/* One wrapped function: its parameters, their names, what "wrong" and "long" mean for it. */
+#define WRAP(name, parameters, arguments, wrong, too_long)                                         \
+    static CK_RV faulty_##name parameters                                                          \
+    {                                                                                              \
+        static unsigned calls;                                                                     \
+        struct fault f = fault_for(#name, ++calls);                                                \
+        CK_RV rv = f.action == ANSWER ? f.rv : real->name arguments;                               \
+                                                                                                   \
+        if (rv == CKR_OK && f.action == WRONG) {                                                   \
+            wrong;                                                                                 \
+        }                                                                                          \
+        if (rv == CKR_OK && f.action == LONG) {                                                    \
+            too_long;                                                                              \
+        }                                                                                          \
+        return log_call(#name, calls, rv);                                                         \
+    }
+#define NONE (void)0
+
+/* clang-format off */ /* a table */
+WRAP(C_Initialize, (void *a), (a), NONE, NONE)
+WRAP(C_Finalize, (void *a), (a), NONE, NONE)
+WRAP(C_GetInfo, (CK_INFO *a), (a), NONE, NONE)
+WRAP(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID *b, CK_ULONG *c), (a, b, c), NONE, if (b) *c += FAR_LONG)
+WRAP(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b), NONE, NONE)
+WRAP(C_GetTokenInfo, (CK_SLOT_ID a, CK_TOKEN_INFO *b), (a, b), b->label[0] ^= 1, memset(b->label, 'x', sizeof b->label))
+WRAP(C_GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE *b, CK_ULONG *c), (a, b, c), if (b) *c = 0, *c += FAR_LONG)
+WRAP(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO *c), (a, b, c), c->flags = 0, NONE)
+WRAP(C_InitToken, (CK_SLOT_ID a, CK_UTF8CHAR *b, CK_ULONG c, CK_UTF8CHAR *d), (a, b, c, d), NONE, NONE)
+WRAP(C_InitPIN, (CK_SESSION_HANDLE a, CK_UTF8CHAR *b, CK_ULONG c), (a, b, c), NONE, NONE)
+WRAP(C_OpenSession, (CK_SLOT_ID a, CK_FLAGS b, void *c, CK_NOTIFY d, CK_SESSION_HANDLE *e), (a, b, c, d, e), *e += 99, NONE)
+WRAP(C_CloseSession, (CK_SESSION_HANDLE a), (a), NONE, NONE)
+WRAP(C_GetSessionInfo, (CK_SESSION_HANDLE a, CK_SESSION_INFO *b), (a, b), b->state = CKS_RO_PUBLIC_SESSION, NONE)
+WRAP(C_Logout, (CK_SESSION_HANDLE a), (a), NONE, NONE)
+WRAP(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c, CK_OBJECT_HANDLE *d), (a, b, c, d), NONE, NONE)
+WRAP(C_CopyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d, CK_OBJECT_HANDLE *e), (a, b, c, d, e), NONE, NONE)
+WRAP(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (a, b), NONE, NONE)
+WRAP(C_SetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d), (a, b, c, d), NONE, NONE)
+WRAP(C_GetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d), (a, b, c, d), turn_bit(c->pValue, &c->ulValueLen), c[d - 1].ulValueLen += FAR_LONG)
+WRAP(C_FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c), (a, b, c), NONE, NONE)
+WRAP(C_FindObjects, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE *b, CK_ULONG c, CK_ULONG *d), (a, b, c, d), if (*d) b[0] += 99, *d = c + FAR_LONG)
+WRAP(C_FindObjectsFinal, (CK_SESSION_HANDLE a), (a), NONE, NONE)
+WRAP(C_SignInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c), (a, b, c), NONE, NONE)
+WRAP(C_Sign, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e), (a, b, c, d, e), turn_bit(d, e), *e += FAR_LONG)
+WRAP(C_SignRecoverInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c), (a, b, c), NONE, NONE)
+WRAP(C_GenerateKeyPair, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_ATTRIBUTE *c, CK_ULONG d, CK_ATTRIBUTE *e, CK_ULONG f_, CK_OBJECT_HANDLE *g, CK_OBJECT_HANDLE *h), (a, b, c, d, e, f_, g, h), NONE, NONE)
+WRAP(C_GenerateRandom, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c), (a, b, c), NONE, NONE)
+/* clang-format on */
+
+static CK_RV faulty_C_Login(CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_UTF8CHAR *c, CK_ULONG d)
+{
+    static unsigned calls;
+    struct fault f;
     CK_RV rv;
 
-    if (told("crash"))
-        abort();
-    if (told("hang"))
-        pause();
-    if (told("error"))
-        return CKR_DEVICE_ERROR;
-    rv = real->C_Sign(session, data, len, sig, sig_len);
-    if (rv == CKR_OK && sig && told("wrong"))
-        sig[*sig_len / 2] ^= 1;
-    return rv;
+    append("logins", O_CREAT, "x");
+    f = fault_for("C_Login", ++calls);
+    rv = f.action == ANSWER ? f.rv : real->C_Login(a, b, c, d);
+    return log_call("C_Login", calls, rv);
+}
+
+static void wrap_all(void)
+{
+    faulty = *real;
+#define USE(name) faulty.name = faulty_##name
+    USE(C_Initialize), USE(C_Finalize), USE(C_GetInfo), USE(C_GetSlotList), USE(C_GetSlotInfo);
+    USE(C_GetTokenInfo), USE(C_GetMechanismList), USE(C_GetMechanismInfo), USE(C_InitToken);
+    USE(C_InitPIN), USE(C_OpenSession), USE(C_CloseSession), USE(C_GetSessionInfo), USE(C_Login);
+    USE(C_Logout), USE(C_CreateObject), USE(C_CopyObject), USE(C_DestroyObject);
+    USE(C_SetAttributeValue), USE(C_GetAttributeValue), USE(C_FindObjectsInit), USE(C_FindObjects);
+    USE(C_FindObjectsFinal), USE(C_SignInit), USE(C_Sign), USE(C_SignRecoverInit);
+    USE(C_GenerateKeyPair), USE(C_GenerateRandom);
+#undef USE
 }
 
 __attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret)
 {
-    void *softhsm = dlopen("/usr/lib/softhsm/libsofthsm2.so", RTLD_NOW | RTLD_LOCAL);
+    const char *name = getenv("KEYLINE_FAULT_MODULE");
+    void *module = dlopen(name ? name : SOFTHSM, RTLD_NOW | RTLD_LOCAL);
     CK_RV (*get)(CK_FUNCTION_LIST **) = NULL;
 
-    if (softhsm)
-        *(void **)&get = dlsym(softhsm, "C_GetFunctionList");
+    if (module)
+        *(void **)&get = dlsym(module, "C_GetFunctionList");
     if (!get || get(&real) != CKR_OK)
         return CKR_GENERAL_ERROR;
-    faulty = *real;
-    faulty.C_Login = login;
-    faulty.C_Sign = sign;
+    wrap_all();
     *ret = &faulty;
     return CKR_OK;
 }

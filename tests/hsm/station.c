@@ -105,9 +105,12 @@ void station_config(struct station *s, const char *more)
     write_text(s, "etc/keyline.conf", text, 0640);
 }
 
-void station_fault(const struct station *s, const char *word)
+void station_fault(const struct station *s, const char *rule)
 {
-    write_text(s, "fault", word, 0600);
+    char line[256];
+
+    snprintf(line, sizeof line, "%s%s\n", strchr(rule, ' ') || !*rule ? "" : "C_Sign * ", rule);
+    write_text(s, "fault", line, 0600);
 }
 
 size_t station_logins(const struct station *s)

@@ -27,7 +27,8 @@ void station_start(struct station *s);
 void station_stop(struct station *s, int signal); /* waits */
 /* More lines for keyline.conf, which names the faulty module after this. */
 void station_config(struct station *s, const char *more);
-void station_fault(const struct station *s, const char *word); /* "" = none */
+/* A rule of faulty_module.c, or its action alone, which is then C_Sign's at every call; "" = none. */
+void station_fault(const struct station *s, const char *rule);
 size_t station_logins(const struct station *s);
 /* Runs a program and gives its exit status. */
 int station_run(const char *const *argv);

@@ -17,6 +17,7 @@ struct search {
     const struct module *m;
     CK_SESSION_HANDLE session;
     X509_PUBKEY *spki;
+    CK_KEY_TYPE type;
     const uint8_t *bits; /* subjectPublicKey: an EC or Edwards point, or an RSAPublicKey */
     int bits_len;
     uint8_t modulus[RSA_BYTES_MAX];
@@ -34,12 +35,14 @@ static int search_init(struct search *s, const void *spki, size_t len, struct er
     key = s->spki ? X509_PUBKEY_get0(s->spki) : NULL;
     if (!key || X509_PUBKEY_get0_param(NULL, &s->bits, &s->bits_len, NULL, s->spki) != 1)
         err_set(e, ERR_PROTOCOL, "signerd asks for a public key that cannot be read");
-    else if (!EVP_PKEY_is_a(key, "RSA"))
+    else if (!EVP_PKEY_is_a(key, "RSA")) {
+        s->type = EVP_PKEY_is_a(key, "EC") ? CKK_EC : CKK_EC_EDWARDS;
         r = 0;
-    else if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) != 1 ||
-             BN_num_bytes(n) > RSA_BYTES_MAX)
+    } else if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) != 1 ||
+               BN_num_bytes(n) > RSA_BYTES_MAX)
         err_set(e, ERR_PROTOCOL, "signerd asks for an RSA key that is too large");
     else {
+        s->type = CKK_RSA;
         s->modulus_len = (size_t)BN_bn2bin(n, s->modulus);
         r = 0;
     }
@@ -198,6 +201,14 @@ static int by_public_half(const struct search *s, struct module_key_name *ret,
     return r;
 }
 
+static bool is_of_another_type(const struct search *s, CK_OBJECT_HANDLE key)
+{
+    CK_KEY_TYPE type = s->type;
+    CK_ATTRIBUTE a = {CKA_KEY_TYPE, &type, sizeof type};
+
+    return s->m->f->C_GetAttributeValue(s->session, key, &a, 1) == CKR_OK && type != s->type;
+}
+
 static int search_all(const struct search *s, const struct module_key_name *configured,
         struct module_key_name *ret, CK_OBJECT_HANDLE *ret_key, struct err *e)
 {
@@ -207,7 +218,7 @@ static int search_all(const struct search *s, const struct module_key_name *conf
     int r;
 
     if (module_find_key(s->m, s->session, configured, &key, &absent) == 0) {
-        if (ask_by_id(s, configured, &v, e) < 0)
+        if (!is_of_another_type(s, key) && ask_by_id(s, configured, &v, e) < 0)
             return -1;
     } else if (absent.id != ERR_TOKEN_ABSENT && absent.id != ERR_CONFIG) {
         *e = absent;

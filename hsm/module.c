@@ -94,6 +94,7 @@ int module_find_token(const struct module *m, const char *label, CK_SLOT_ID *ret
     CK_SLOT_ID slots[SLOTS_MAX];
     CK_ULONG count = SLOTS_MAX;
     CK_RV rv = m->f->C_GetSlotList(CK_TRUE, slots, &count);
+    CK_RV silent = CKR_OK;
     unsigned found = 0;
 
     if (rv != CKR_OK)
@@ -104,13 +105,18 @@ int module_find_token(const struct module *m, const char *label, CK_SLOT_ID *ret
     for (CK_ULONG i = 0; i < count; i++) {
         CK_TOKEN_INFO info;
 
-        /* a slot that cannot answer is not ours to report: the token may be in another */
-        if (m->f->C_GetTokenInfo(slots[i], &info) != CKR_OK ||
-                !(info.flags & CKF_TOKEN_INITIALIZED) || !label_is(&info, label))
+        rv = m->f->C_GetTokenInfo(slots[i], &info);
+        if (rv != CKR_OK)
+            silent = rv; /* not ours to report while the token is in another */
+        if (rv != CKR_OK || !(info.flags & CKF_TOKEN_INITIALIZED) || !label_is(&info, label))
             continue;
         *ret = slots[i];
         found++;
     }
+    if (!found && silent != CKR_OK)
+        return err_set_code(e, ERR_TOKEN_ABSENT, (long)silent,
+                "no token is labelled '%s', and a slot answers %s (0x%lx)", label, ckr_name(silent),
+                silent);
     if (!found)
         return err_set(e, ERR_TOKEN_ABSENT, "no token is labelled '%s' (%lu tokens present)", label,
                 count);
@@ -280,7 +286,8 @@ out:
     return r;
 }
 
-/* Whether the token signs by it: to list a mechanism may mean that it only verifies. */
+/* Whether the token signs by it: to list a mechanism may mean that it only verifies. One that says
+ * nothing more is tried: the worker's first signature tells. */
 static bool signs(const struct module *m, CK_SLOT_ID slot, const struct mechanism *how,
         const CK_MECHANISM_TYPE *has, size_t count)
 {
@@ -288,7 +295,7 @@ static bool signs(const struct module *m, CK_SLOT_ID slot, const struct mechanis
 
     for (size_t i = 0; i < count; i++)
         if (has[i] == how->type)
-            return m->f->C_GetMechanismInfo(slot, how->type, &info) == CKR_OK &&
+            return m->f->C_GetMechanismInfo(slot, how->type, &info) != CKR_OK ||
                    info.flags & CKF_SIGN;
     return false;
 }

@@ -242,6 +242,8 @@ static int make_view(struct parse *p)
                 .name = s->name, .port = slot_value(s, "port"), .driver = slot_value(s, "driver")};
         if (c->view[i].port[0] == '\0')
             return refuse(p, "[slot %s] has no port", s->name);
+        if (c->view[i].driver[0] == '\0')
+            return refuse(p, "[slot %s] names no driver", s->name);
         if (parse_num(slot_value(s, "baud"), &baud) < 0)
             abort(); /* its range was checked when it was set */
         c->view[i].baud = (unsigned)baud;

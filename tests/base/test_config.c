@@ -150,6 +150,7 @@ static void slots_are_checked(void **state)
 {
     refused(state, "[slot 01]\nbaud = 9600\n", ":1: [slot 01] has no port");
     refused(state, "[slot 01]\nport = /a\n[slot 02]\n", ":3: [slot 02] has no port");
+    refused(state, "[slot 01]\nport = /a\ndriver =\n", ":1: [slot 01] names no driver");
     refused(state, "[slot 01]\nport = /a\n[slot 01]\nport = /b\n", ":4: 'port' is set twice");
     refused(state, "[slot 01]\nport = /a\nbaud = 9599\n", ":3: 'baud' must be a number from 9600");
     refused(state, "[slot 01]\nname = x\n", ":2: unknown key 'name' in [slot 01]");

@@ -34,6 +34,9 @@ if(KEYLINE_SANITIZE)
         -fsanitize=${KEYLINE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(keyline_options INTERFACE -fsanitize=${KEYLINE_SANITIZE})
 endif()
+if(KEYLINE_FUZZ) # libFuzzer follows the branches of everything that is built
+    target_compile_options(keyline_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 # keyline_program(name SOURCES... LINK targets... [LIBEXEC]): a program and its install place.

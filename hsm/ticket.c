@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "hsm/jws.h"
+#include "hsm/ticket_payload.h"
 
 #define TICKET_TYPE    "keyline-ticket+jws"
 #define TICKET_VERSION 1
@@ -187,7 +188,7 @@ int ticket_format(const struct ticket *t, struct buf *out, struct err *e)
     return r;
 }
 
-int ticket_request_parse(const char *json, struct ticket *ret, struct err *e)
+static int text_parse(const char *json, enum payload_kind kind, struct ticket *ret, struct err *e)
 {
     json_error_t why;
     json_t *o = json_loads(json, JSON_REJECT_DUPLICATES, &why);
@@ -196,9 +197,19 @@ int ticket_request_parse(const char *json, struct ticket *ret, struct err *e)
     if (!o)
         err_set(e, ERR_TICKET, "it is not JSON: %.100s", why.text);
     else
-        r = payload_parse(o, PAYLOAD_REQUEST, ret, e);
+        r = payload_parse(o, kind, ret, e);
     json_decref(o);
-    return r < 0 ? err_context(e, "ticket request") : 0;
+    return r;
+}
+
+int ticket_request_parse(const char *json, struct ticket *ret, struct err *e)
+{
+    return text_parse(json, PAYLOAD_REQUEST, ret, e) < 0 ? err_context(e, "ticket request") : 0;
+}
+
+int ticket_payload_parse(const char *json, struct ticket *ret, struct err *e)
+{
+    return text_parse(json, PAYLOAD_TICKET, ret, e) < 0 ? err_context(e, "ticket") : 0;
 }
 
 int ticket_sign(const struct ticket *t, EVP_PKEY *key, STACK_OF(X509) * chain, char **ret_jws,

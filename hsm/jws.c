@@ -5,6 +5,7 @@
 #include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/buf.h"
@@ -15,6 +16,8 @@
 #define CHAIN_CERTS_MAX 5
 #define RSA_BITS_MIN    2048
 #define ECDSA_DER_MAX   160
+/* RSA-8192 in base64url, and the dot before it */
+#define SIGNATURE_TEXT_MAX (SIGNATURE_BYTES_MAX / 3 * 4 + 5)
 
 /* RFC 7518, 3.1. The key decides which of them is right: the header only has to agree. */
 static const struct jws_alg {
@@ -88,64 +91,109 @@ static int ecdsa_to_raw(const uint8_t *der, size_t len, size_t half, uint8_t *re
     return r;
 }
 
-static int append_signature(
-        EVP_PKEY *key, const struct jws_alg *alg, struct buf *jws, struct err *e)
+static int sign_with_key(
+        void *ctx, const void *bytes, size_t len, struct buf *ret_der, struct err *e)
 {
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    struct buf sig = BUF_INIT;
-    uint8_t raw[2 * 48], *at;
-    size_t len = 0;
+    EVP_PKEY *key = ctx;
+    const struct jws_alg *alg = alg_of(key);
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    size_t sig_len = 0;
+    uint8_t *at;
     int r = -1;
 
-    if (!ctx || EVP_DigestSignInit_ex(ctx, NULL, alg->digest, NULL, NULL, key, NULL) != 1 ||
-            EVP_DigestSign(ctx, NULL, &len, jws->data, jws->len) != 1) {
+    if (!md || !alg || EVP_DigestSignInit_ex(md, NULL, alg->digest, NULL, NULL, key, NULL) != 1 ||
+            EVP_DigestSign(md, NULL, &sig_len, bytes, len) != 1) {
         err_set(e, ERR_TICKET, "the approver's key cannot sign");
         goto out;
     }
-    if (buf_reserve(&sig, len, &at, e) < 0)
+    if (buf_reserve(ret_der, sig_len, &at, e) < 0)
         goto out;
-    if (EVP_DigestSign(ctx, at, &len, jws->data, jws->len) != 1) {
+    if (EVP_DigestSign(md, at, &sig_len, bytes, len) != 1) {
         err_set(e, ERR_TICKET, "the approver's key cannot sign");
         goto out;
     }
+    ret_der->len += sig_len;
+    r = 0;
+out:
+    ERR_clear_error();
+    EVP_MD_CTX_free(md);
+    return r;
+}
+
+struct jws_signer jws_key_signer(EVP_PKEY *key, STACK_OF(X509) * chain)
+{
+    return (struct jws_signer){.chain = chain, .sign = sign_with_key, .ctx = key};
+}
+
+static bool signature_good(EVP_PKEY *key, const struct jws_alg *alg, const void *bytes, size_t len,
+        const uint8_t *der, size_t der_len)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool good = ctx &&
+                EVP_DigestVerifyInit_ex(ctx, NULL, alg->digest, NULL, NULL, key, NULL) == 1 &&
+                EVP_DigestVerify(ctx, der, der_len, bytes, len) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    return good;
+}
+
+static int append_signature(const struct jws_signer *by, EVP_PKEY *key, const struct jws_alg *alg,
+        struct buf *jws, struct err *e)
+{
+    struct buf sig = BUF_INIT;
+    const uint8_t *bytes;
+    uint8_t raw[2 * 48];
+    size_t len;
+    int r = -1;
+
+    if (by->sign(by->ctx, jws->data, jws->len, &sig, e) < 0)
+        goto out;
+    if (!signature_good(key, alg, jws->data, jws->len, sig.data, sig.len)) {
+        err_set(e, ERR_TICKET, "the approver's certificate is not for the approver's key");
+        goto out;
+    }
+    bytes = sig.data;
+    len = sig.len;
     if (alg->coordinate_bytes) {
-        if (ecdsa_to_raw(at, len, alg->coordinate_bytes, raw, e) < 0)
+        if (ecdsa_to_raw(sig.data, sig.len, alg->coordinate_bytes, raw, e) < 0)
             goto out;
-        at = raw;
+        bytes = raw;
         len = 2 * alg->coordinate_bytes;
     }
     if (buf_append(jws, ".", 1, e) == 0)
-        r = base64url_encode(at, len, jws, e);
+        r = base64url_encode(bytes, len, jws, e);
 out:
     ERR_clear_error();
-    EVP_MD_CTX_free(ctx);
     buf_done(&sig);
     return r;
 }
 
-int jws_sign(const char *type, json_t *payload, EVP_PKEY *key, STACK_OF(X509) * chain,
-        char **ret_jws, struct err *e)
+int jws_sign(const char *type, json_t *payload, const struct jws_signer *by, char **ret_jws,
+        struct err *e)
 {
-    const struct jws_alg *alg = alg_of(key);
+    EVP_PKEY *key =
+            sk_X509_num(by->chain) > 0 ? X509_get0_pubkey(sk_X509_value(by->chain, 0)) : NULL;
+    const struct jws_alg *alg = key ? alg_of(key) : NULL;
     struct buf jws = BUF_INIT;
     int r = -1;
 
     if (!alg)
         return err_set(e, ERR_TICKET,
                 "an approver's key must be P-256, P-384 or RSA of at least %d bits", RSA_BITS_MIN);
-    if (sk_X509_num(chain) < 1 || X509_check_private_key(sk_X509_value(chain, 0), key) != 1)
-        return err_set(e, ERR_TICKET, "the approver's certificate is not for the approver's key");
     if (append_json(json_pack("{s:s,s:s,s:o}", "alg", alg->name, "typ", type, "x5c",
-                            format_chain(chain)),
+                            format_chain(by->chain)),
                 &jws, e) < 0 ||
-            buf_append(&jws, ".", 1, e) < 0 || append_json(json_incref(payload), &jws, e) < 0 ||
-            append_signature(key, alg, &jws, e) < 0)
+            buf_append(&jws, ".", 1, e) < 0 || append_json(json_incref(payload), &jws, e) < 0)
         goto out;
-    if (jws.len > TICKET_BYTES_MAX) {
-        err_set(e, ERR_LIMIT, "a JWS of %zu bytes: at most %u; use a shorter certificate chain",
+    if (jws.len + SIGNATURE_TEXT_MAX > TICKET_BYTES_MAX) {
+        err_set(e, ERR_LIMIT,
+                "a JWS of %zu bytes and its signature: at most %u; use a shorter "
+                "certificate chain",
                 jws.len, TICKET_BYTES_MAX);
         goto out;
     }
+    if (append_signature(by, key, alg, &jws, e) < 0)
+        goto out;
     *ret_jws = buf_str(&jws) ? strdup(buf_str(&jws)) : NULL;
     r = *ret_jws ? 0 : err_set(e, ERR_NOMEM, "no memory for a JWS");
 out:
@@ -273,28 +321,19 @@ static int raw_to_ecdsa(
 static int check_signature(const char *text, const struct jws *j, const struct jws_alg *alg,
         EVP_PKEY *key, struct err *e)
 {
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     uint8_t der[ECDSA_DER_MAX];
     const uint8_t *sig = j->signature.data;
     size_t sig_len = j->signature.len;
-    int r = -1;
 
     if (alg->coordinate_bytes) {
         if (sig_len != 2 * alg->coordinate_bytes ||
-                raw_to_ecdsa(&j->signature, alg->coordinate_bytes, der, &sig_len) < 0) {
-            err_set(e, ERR_TICKET, "its signature has a wrong size");
-            goto out;
-        }
+                raw_to_ecdsa(&j->signature, alg->coordinate_bytes, der, &sig_len) < 0)
+            return err_set(e, ERR_TICKET, "its signature has a wrong size");
         sig = der;
     }
-    if (ctx && EVP_DigestVerifyInit_ex(ctx, NULL, alg->digest, NULL, NULL, key, NULL) == 1 &&
-            EVP_DigestVerify(ctx, sig, sig_len, (const uint8_t *)text, j->signed_len) == 1)
-        r = 0;
-    else
-        err_set(e, ERR_TICKET, "its signature is wrong");
-out:
-    EVP_MD_CTX_free(ctx);
-    return r;
+    if (!signature_good(key, alg, text, j->signed_len, sig, sig_len))
+        return err_set(e, ERR_TICKET, "its signature is wrong");
+    return 0;
 }
 
 /* Partial chains: an anchor may be the approver's own certificate, so that a small maker needs no
@@ -358,5 +397,37 @@ out:
     json_decref(header);
     sk_X509_pop_free(chain, X509_free);
     jws_done(&j);
+    return r;
+}
+
+int jws_check_input(const void *bytes, size_t len, struct err *e)
+{
+    static const char begin[] = "keyline-", end[] = "+jws";
+    const char *text = bytes, *dot = memchr(text, '.', len), *typ;
+    struct buf header = BUF_INIT, payload = BUF_INIT;
+    json_t *o = NULL;
+    size_t typ_len;
+    int r = -1;
+
+    if (len > TICKET_BYTES_MAX || !dot ||
+            base64url_decode(text, (size_t)(dot - text), &header, NULL) < 0 ||
+            base64url_decode(dot + 1, len - (size_t)(dot + 1 - text), &payload, NULL) < 0) {
+        err_set(e, ERR_TICKET, "these bytes are not the header and payload of a JWS");
+        goto out;
+    }
+    if (!(o = load_part(&header, "header", e)))
+        goto out;
+    typ = json_string_value(json_object_get(o, "typ"));
+    typ_len = typ ? strlen(typ) : 0;
+    if (json_object_size(o) != 3 || typ_len < sizeof begin + sizeof end - 1 ||
+            strncmp(typ, begin, sizeof begin - 1) != 0 ||
+            strcmp(typ + typ_len - (sizeof end - 1), end) != 0)
+        err_set(e, ERR_TICKET, "this is nothing that Keyline has approvers sign");
+    else
+        r = 0;
+out:
+    json_decref(o);
+    buf_done(&header);
+    buf_done(&payload);
     return r;
 }

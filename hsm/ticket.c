@@ -212,8 +212,8 @@ int ticket_payload_parse(const char *json, struct ticket *ret, struct err *e)
     return text_parse(json, PAYLOAD_TICKET, ret, e) < 0 ? err_context(e, "ticket") : 0;
 }
 
-int ticket_sign(const struct ticket *t, EVP_PKEY *key, STACK_OF(X509) * chain, char **ret_jws,
-        struct err *e)
+int ticket_sign_by(
+        const struct ticket *t, const struct jws_signer *by, char **ret_jws, struct err *e)
 {
     json_t *payload = payload_format(t);
     struct ticket again;
@@ -221,9 +221,17 @@ int ticket_sign(const struct ticket *t, EVP_PKEY *key, STACK_OF(X509) * chain, c
 
     /* what we would refuse to read we must not write */
     if (payload_parse(payload, PAYLOAD_TICKET, &again, e) == 0)
-        r = jws_sign(TICKET_TYPE, payload, key, chain, ret_jws, e);
+        r = jws_sign(TICKET_TYPE, payload, by, ret_jws, e);
     json_decref(payload);
     return r < 0 ? err_context(e, "ticket") : 0;
+}
+
+int ticket_sign(const struct ticket *t, EVP_PKEY *key, STACK_OF(X509) * chain, char **ret_jws,
+        struct err *e)
+{
+    const struct jws_signer by = jws_key_signer(key, chain);
+
+    return ticket_sign_by(t, &by, ret_jws, e);
 }
 
 int ticket_verify(const char *jws, X509_STORE *anchors, struct ticket *ret, struct err *e)

@@ -17,6 +17,7 @@
 
 struct buf;
 struct err;
+struct jws_signer;
 
 /* Where the devices' keys are born. */
 enum ticket_keys {
@@ -44,7 +45,10 @@ struct ticket {
 
 /* The unsigned request jobd gives for a pending job, as JSON text: the payload without nbf, exp, iat, approver. */
 int ticket_request_parse(const char *json, struct ticket *ret, struct err *e);
-/* chain: the approver's certificate first. The JWS is malloc'd. */
+/* The JWS is malloc'd. */
+int ticket_sign_by(
+        const struct ticket *t, const struct jws_signer *by, char **ret_jws, struct err *e);
+/* The same with a key of this process. chain: the approver's certificate first. */
 int ticket_sign(const struct ticket *t, EVP_PKEY *key, STACK_OF(X509) * chain, char **ret_jws,
         struct err *e);
 /* Signature, chain to the anchors, form; ERR_TICKET, ERR_TICKET_UNTRUSTED. Times and station are ticket_check's. */

@@ -35,6 +35,17 @@ static struct signer signer;
 
 /* ---- the signer */
 
+static void write_at(enum path_id id, const void *bytes, size_t len)
+{
+    char path[PATH_MAX], dir[PATH_MAX];
+    struct err e = {0};
+
+    paths_get(&signer.paths, id, path);
+    snprintf(dir, sizeof dir, "%s", path);
+    *strrchr(dir, '/') = '\0';
+    must(file_mkdirs(dir, 0700, &e) == 0 && file_write(path, bytes, len, 0600, &e) == 0);
+}
+
 static void open_signer(void)
 {
     struct issuer_parts parts;
@@ -47,14 +58,15 @@ static void open_signer(void)
     setenv("KEYLINE_ROOT", fuzz_dir(), 1);
     must(paths_init(&signer.paths, &e) == 0 && sd_event_new(&signer.event) >= 0);
     must(config_load("/nonexistent", &signer.config, &e) == 0);
-    must(file_mkdirs(signer.paths.run, 0700, &e) == 0 &&
-            file_mkdirs(signer.paths.etc, 0700, &e) == 0);
-    must(ca_load(fuzz_file(fuzz_chain()->data, fuzz_chain()->len), &signer.ca, &e) == 0);
-    paths_get(&signer.paths, PATH_APPROVERS, path);
+    must(file_mkdirs(signer.paths.run, 0700, &e) == 0);
+    write_at(PATH_CA_CHAIN, fuzz_chain()->data, fuzz_chain()->len);
+    must(ca_set_load(&signer.paths, &signer.cas, &e) == 0);
+    signer.ca = signer.cas.active;
     PEM_write_bio_X509(bio, fuzz_approver());
     n = BIO_get_mem_data(bio, &text);
-    must(file_write(path, text, (size_t)n, 0600, &e) == 0);
+    write_at(PATH_APPROVERS, text, (size_t)n);
     BIO_free(bio);
+    paths_get(&signer.paths, PATH_APPROVERS, path);
     must(authority_open(path, &signer.authority, &e) == 0 &&
             nonce_key_new(&signer.nonce_key, &e) == 0);
     snprintf(path, sizeof path, "%s/ledger", fuzz_dir());

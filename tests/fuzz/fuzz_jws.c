@@ -135,13 +135,14 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
 static void seed(fuzz_seed_fn add, const char *name, EVP_PKEY *key, X509 *x, int certs)
 {
     STACK_OF(X509) *chain = sk_X509_new_null();
+    const struct jws_signer by = jws_key_signer(key, chain);
     json_t *payload = json_pack("{s:i,s:s}", "v", 1, "job", "x");
     struct err e = {0};
     char *jws;
 
     while (certs--)
         sk_X509_push(chain, x);
-    must(jws_sign(TYPE, payload, key, chain, &jws, &e) == 0);
+    must(jws_sign(TYPE, payload, &by, &jws, &e) == 0);
     add(name, jws, strlen(jws));
     free(jws);
     json_decref(payload);

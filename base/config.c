@@ -21,41 +21,54 @@
 #include "base/limits.h"
 #include "base/text.h"
 
-enum kind { KIND_STR, KIND_NUM };
+enum kind { KIND_STR, KIND_NUM, KIND_CHOICE };
 
 struct key {
     const char *section, *name;
     enum kind kind;
     const char *fallback;
     int64_t min, max;
+    const char *choices; /* "one|two" */
 };
 
 static const struct key keys[] = {
 #define KEY(section, key, kind, fallback, min, max, meaning)                                       \
-    {section, key, KIND_##kind, fallback, min, max},
-#include "base/config_list.h"
-};
-static const struct key slot_keys[] = {
+    {section, key, KIND_##kind, fallback, min, max, NULL},
+#define CHOICE_KEY(section, key, choices, fallback, meaning)                                       \
+    {section, key, KIND_CHOICE, fallback, 0, 0, choices},
 #define SLOT_KEY(key, kind, fallback, min, max, meaning)                                           \
-    {"slot", key, KIND_##kind, fallback, min, max},
+    {"slot", key, KIND_##kind, fallback, min, max, NULL},
 #include "base/config_list.h"
 };
-#define KEY_COUNT      (sizeof keys / sizeof keys[0])
-#define SLOT_KEY_COUNT (sizeof slot_keys / sizeof slot_keys[0])
+#define KEY_COUNT (sizeof keys / sizeof keys[0])
 
-static const char slot_prefix[] = "slot ";
+/* Sections that stand once for each thing of their kind, under its name: "[slot 01]". */
+static const struct repeated {
+    const char *kind;
+    bool also_plain; /* [token] is a token too */
+    size_t max;
+    const char *required; /* a key whose default would be no use here */
+} repeated[] = {
+        {"slot", false, CONF_SLOTS_MAX, "port"},
+        {"token", true, CONF_TOKENS_MAX, "label"},
+};
+#define REPEATED_COUNT (sizeof repeated / sizeof repeated[0])
 
-struct slot {
-    char *name;
-    char *values[SLOT_KEY_COUNT]; /* NULL: not set */
+struct section {
+    const struct repeated *kind;
+    char *title;             /* "slot 01" */
+    char *values[KEY_COUNT]; /* NULL: not set */
     unsigned line;
 };
 
 struct config {
     char *values[KEY_COUNT]; /* NULL: not set */
-    struct slot *slots;
-    struct config_slot *view; /* the same, as callers see it: borrows from slots */
+    struct section *sections;
+    size_t section_count;
+    struct config_slot *slots; /* the same, as callers see them: borrowed from sections */
     size_t slot_count;
+    const char **tokens;
+    size_t token_count;
 };
 
 /* One run of the parser over the file's text. */
@@ -90,20 +103,33 @@ static int parse_num(const char *text, int64_t *ret)
     return 0;
 }
 
-static const struct key *find_key(
-        const struct key *table, size_t count, const char *section, const char *name)
+static const struct key *find_key(const char *section, const char *name)
 {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(table[i].section, section) == 0 && strcmp(table[i].name, name) == 0)
-            return &table[i];
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, name) == 0)
+            return &keys[i];
     return NULL;
 }
 
 static bool section_exists(const char *section)
 {
+    for (size_t i = 0; i < REPEATED_COUNT; i++)
+        if (strcmp(repeated[i].kind, section) == 0)
+            return repeated[i].also_plain;
     for (size_t i = 0; i < KEY_COUNT; i++)
         if (strcmp(keys[i].section, section) == 0)
             return true;
+    return false;
+}
+
+static bool is_choice(const char *choices, const char *value)
+{
+    size_t len = strlen(value);
+    for (const char *at = choices; at != NULL; at = strchr(at, '|')) {
+        at += *at == '|';
+        if (strncmp(at, value, len) == 0 && strcspn(at, "|") == len)
+            return true;
+    }
     return false;
 }
 
@@ -118,6 +144,8 @@ static int set_value(struct parse *p, const struct key *k, const char *value, ch
     if (k->kind == KIND_NUM && (parse_num(value, &num) < 0 || num < k->min || num > k->max))
         return refuse(p, "'%s' must be a number from %lld to %lld, not '%s'", k->name,
                 (long long)k->min, (long long)k->max, value);
+    if (k->kind == KIND_CHOICE && !is_choice(k->choices, value))
+        return refuse(p, "'%s' must be one of %s, not '%s'", k->name, k->choices, value);
     *place = strdup(value);
     if (*place == NULL) {
         p->failed = true;
@@ -126,48 +154,61 @@ static int set_value(struct parse *p, const struct key *k, const char *value, ch
     return 0;
 }
 
-/* The slot of that name, made when it is new. NULL after an error. */
-static struct slot *slot_of(struct parse *p, const char *name)
+/* The kind of a section with a name of its own, and the name in ret. NULL: any other. */
+static const struct repeated *repeated_kind(const char *title, const char **ret_name)
 {
-    struct config *c = p->config;
-    for (size_t i = 0; i < c->slot_count; i++)
-        if (strcmp(c->slots[i].name, name) == 0)
-            return &c->slots[i];
-    if (!name_valid(name, strlen(name))) {
-        refuse(p, "'%s' is not a name for a slot", name);
-        return NULL;
+    for (size_t i = 0; i < REPEATED_COUNT; i++) {
+        size_t len = strlen(repeated[i].kind);
+        if (strncmp(title, repeated[i].kind, len) == 0 && title[len] == ' ') {
+            *ret_name = title + len + 1;
+            return &repeated[i];
+        }
     }
-    if (c->slot_count == CONF_SLOTS_MAX) {
-        refuse(p, "more than %u slots", CONF_SLOTS_MAX);
-        return NULL;
-    }
-    struct slot *slots = reallocarray(c->slots, c->slot_count + 1, sizeof *slots);
-    if (slots != NULL)
-        c->slots = slots;
-    char *copy = strdup(name);
-    if (slots == NULL || copy == NULL) {
-        free(copy);
-        p->failed = true;
-        err_set(p->e, ERR_NOMEM, "no memory for %s", p->path);
-        return NULL;
-    }
-    slots[c->slot_count] = (struct slot){.name = copy, .line = p->line};
-    return &slots[c->slot_count++];
+    return NULL;
 }
 
-static const char *slot_name(const char *section)
+static struct section *find_section(const struct config *c, const char *title)
 {
-    size_t len = sizeof slot_prefix - 1;
-    return strncmp(section, slot_prefix, len) == 0 ? section + len : NULL;
+    for (size_t i = 0; i < c->section_count; i++)
+        if (strcmp(c->sections[i].title, title) == 0)
+            return &c->sections[i];
+    return NULL;
+}
+
+static int add_section(
+        struct parse *p, const struct repeated *kind, const char *title, const char *name)
+{
+    struct config *c = p->config;
+    size_t count = 0;
+    if (find_section(c, title) != NULL)
+        return 0;
+    if (!name_valid(name, strlen(name)))
+        return refuse(p, "'%s' is not a name for a %s", name, kind->kind);
+    for (size_t i = 0; i < c->section_count; i++)
+        count += c->sections[i].kind == kind;
+    if (count == kind->max)
+        return refuse(p, "more than %zu %ss", kind->max, kind->kind);
+    struct section *sections = reallocarray(c->sections, c->section_count + 1, sizeof *sections);
+    if (sections != NULL)
+        c->sections = sections;
+    char *copy = strdup(title);
+    if (sections == NULL || copy == NULL) {
+        free(copy);
+        p->failed = true;
+        return err_set(p->e, ERR_NOMEM, "no memory for %s", p->path);
+    }
+    sections[c->section_count++] = (struct section){.kind = kind, .title = copy, .line = p->line};
+    return 0;
 }
 
 static int check_section(struct parse *p, const char *section)
 {
+    const char *name;
     if (strlen(section) >= CONF_NAME_MAX)
         return refuse(p, "the name of section [%s...] is too long", section);
-    const char *name = slot_name(section);
-    if (name != NULL)
-        return slot_of(p, name) == NULL ? -1 : 0;
+    const struct repeated *kind = repeated_kind(section, &name);
+    if (kind != NULL)
+        return add_section(p, kind, section, name);
     if (!section_exists(section))
         return refuse(p, "unknown section [%s]; see keyline.conf(5)", section);
     return 0;
@@ -182,14 +223,12 @@ static int on_pair(void *user, const char *section, const char *name, const char
         return refuse(p, "'%s' stands before the first [section]", name) == 0;
     if (check_section(p, section) < 0)
         return 0;
-    const char *slot = slot_name(section);
-    const struct key *k = slot != NULL ? find_key(slot_keys, SLOT_KEY_COUNT, "slot", name)
-                                       : find_key(keys, KEY_COUNT, section, name);
+    struct section *s = find_section(p->config, section);
+    const struct key *k = find_key(s != NULL ? s->kind->kind : section, name);
     if (k == NULL)
         return refuse(p, "unknown key '%s' in [%s]; see keyline.conf(5)", name, section) == 0;
-    char **place =
-            slot != NULL ? &slot_of(p, slot)->values[k - slot_keys] : &p->config->values[k - keys];
-    return set_value(p, k, value, place) == 0;
+    char **values = s != NULL ? s->values : p->config->values;
+    return set_value(p, k, value, &values[k - keys]) == 0;
 }
 
 /* Gives inih the next line, as fgets would, counting lines and refusing what inih would cut. */
@@ -220,33 +259,47 @@ static char *next_line(char *out, int cap, void *stream)
     return out;
 }
 
-/* What slot s says for a key of slot_keys, or its default. */
-static const char *slot_value(const struct slot *s, const char *name)
-{
-    const struct key *k = find_key(slot_keys, SLOT_KEY_COUNT, "slot", name);
-    const char *value = s->values[k - slot_keys];
-    return value != NULL ? value : k->fallback;
-}
-
-static int make_view(struct parse *p)
+static int view_slot(struct parse *p, const struct section *s)
 {
     struct config *c = p->config;
-    c->view = calloc(c->slot_count + 1, sizeof *c->view);
-    if (c->view == NULL)
+    c->slots[c->slot_count++] = (struct config_slot){.name = s->title + sizeof "slot",
+            .port = config_get(c, s->title, "port"),
+            .driver = config_get(c, s->title, "driver"),
+            .baud = (unsigned)config_num(c, s->title, "baud")};
+    if (config_get(c, s->title, "driver")[0] == '\0')
+        return refuse(p, "[%s] names no driver", s->title);
+    return 0;
+}
+
+/* A token that stood here twice would be given its PIN twice. */
+static int view_token(struct parse *p, const char *title)
+{
+    struct config *c = p->config;
+    for (size_t i = 0; i < c->token_count; i++)
+        if (strcmp(config_get(c, c->tokens[i], "label"), config_get(c, title, "label")) == 0 &&
+                strcmp(config_get(c, c->tokens[i], "module"), config_get(c, title, "module")) == 0)
+            return refuse(p, "[%s] is the token of [%s] again: same module, same label", title,
+                    c->tokens[i]);
+    c->tokens[c->token_count++] = title;
+    return 0;
+}
+
+static int make_views(struct parse *p)
+{
+    struct config *c = p->config;
+    c->slots = calloc(c->section_count + 1, sizeof *c->slots);
+    c->tokens = calloc(c->section_count + 1, sizeof *c->tokens);
+    if (c->slots == NULL || c->tokens == NULL)
         return err_set(p->e, ERR_NOMEM, "no memory for %s", p->path);
-    for (size_t i = 0; i < c->slot_count; i++) {
-        const struct slot *s = &c->slots[i];
-        int64_t baud = 0;
+    c->tokens[c->token_count++] = "token";
+    for (size_t i = 0; i < c->section_count; i++) {
+        const struct section *s = &c->sections[i];
+        const char *value = s->values[find_key(s->kind->kind, s->kind->required) - keys];
         p->line = s->line;
-        c->view[i] = (struct config_slot){
-                .name = s->name, .port = slot_value(s, "port"), .driver = slot_value(s, "driver")};
-        if (c->view[i].port[0] == '\0')
-            return refuse(p, "[slot %s] has no port", s->name);
-        if (c->view[i].driver[0] == '\0')
-            return refuse(p, "[slot %s] names no driver", s->name);
-        if (parse_num(slot_value(s, "baud"), &baud) < 0)
-            abort(); /* its range was checked when it was set */
-        c->view[i].baud = (unsigned)baud;
+        if (value == NULL || value[0] == '\0')
+            return refuse(p, "[%s] has no %s", s->title, s->kind->required);
+        if ((s->kind == &repeated[0] ? view_slot(p, s) : view_token(p, s->title)) < 0)
+            return -1;
     }
     return 0;
 }
@@ -272,7 +325,7 @@ static int parse_text(struct config *c, const char *path, const struct buf *text
         return err_set(e, first.id, "%s", first.msg);
     if (r < 0)
         return err_set(e, ERR_NOMEM, "no memory for %s", path);
-    return make_view(&p);
+    return make_views(&p);
 }
 
 int config_load(const char *path, struct config **ret, struct err *e)
@@ -306,20 +359,23 @@ void config_free(struct config **c)
         return;
     for (size_t i = 0; i < KEY_COUNT; i++)
         free((*c)->values[i]);
-    for (size_t i = 0; i < (*c)->slot_count; i++) {
-        free((*c)->slots[i].name);
-        for (size_t k = 0; k < SLOT_KEY_COUNT; k++)
-            free((*c)->slots[i].values[k]);
+    for (size_t i = 0; i < (*c)->section_count; i++) {
+        free((*c)->sections[i].title);
+        for (size_t k = 0; k < KEY_COUNT; k++)
+            free((*c)->sections[i].values[k]);
     }
+    free((*c)->sections);
     free((*c)->slots);
-    free((*c)->view);
+    free((*c)->tokens);
     free(*c);
     *c = NULL;
 }
 
 static const struct key *listed_key(const char *section, const char *name)
 {
-    const struct key *k = find_key(keys, KEY_COUNT, section, name);
+    const char *own;
+    const struct repeated *kind = repeated_kind(section, &own);
+    const struct key *k = find_key(kind != NULL ? kind->kind : section, name);
     if (k == NULL) {
         fprintf(stderr, "config_list.h has no key '%s' in [%s]\n", name, section);
         abort();
@@ -330,7 +386,8 @@ static const struct key *listed_key(const char *section, const char *name)
 const char *config_get(const struct config *c, const char *section, const char *key)
 {
     const struct key *k = listed_key(section, key);
-    const char *value = c->values[k - keys];
+    const struct section *s = find_section(c, section);
+    const char *value = s != NULL ? s->values[k - keys] : c->values[k - keys];
     return value != NULL ? value : k->fallback;
 }
 
@@ -385,6 +442,12 @@ int config_user(
 
 size_t config_slots(const struct config *c, const struct config_slot **ret)
 {
-    *ret = c->view;
+    *ret = c->slots;
     return c->slot_count;
+}
+
+size_t config_tokens(const struct config *c, const char *const **ret)
+{
+    *ret = c->tokens;
+    return c->token_count;
 }

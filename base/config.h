@@ -1,6 +1,6 @@
 /* keyline.conf (INI, read with inih). Every key that exists stands in config_list.h with its default and its meaning;
  * an unknown section or key is an error with its line, so that a typing mistake cannot silently change a station.
- * Sections named "slot NAME" repeat. */
+ * Sections named "slot NAME" and "token NAME" repeat. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +13,8 @@ struct config;
 /* A missing file gives the defaults. */
 int config_load(const char *path, struct config **ret, struct err *e);
 void config_free(struct config **c);
-/* The value or the default of config_list.h ("" when there is none). Asking for a key that is not listed is a bug: abort. */
+/* The value or the default of config_list.h ("" when there is none). Asking for a key that is not listed is a bug: abort.
+ * section: as it stands in the file, "token B" for a section that repeats; one that is not there has the defaults. */
 const char *config_get(const struct config *c, const char *section, const char *key);
 /* Numbers are checked against their range when loaded. */
 int64_t config_num(const struct config *c, const char *section, const char *key);
@@ -35,3 +36,5 @@ struct config_slot {
     unsigned baud;
 };
 size_t config_slots(const struct config *c, const struct config_slot **ret);
+/* The sections that describe a token, for config_get(): "token", and each "token NAME" in the order of the file. */
+size_t config_tokens(const struct config *c, const char *const **ret);

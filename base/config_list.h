@@ -1,10 +1,14 @@
 /* clang-format off */ /* a table: one row a line */
 /* Every key of keyline.conf: what the program accepts and what keyline.conf(5) says are both made from this table.
- * KEY(section, key, kind, default, min, max, meaning) and SLOT_KEY(key, kind, default, min, max, meaning), which stand
- * in the sections "slot NAME". Kind: STR or NUM. Whoever includes it defines the one or both of them. */
+ * KEY(section, key, kind, default, min, max, meaning), CHOICE_KEY(section, key, choices, default, meaning) with choices
+ * "one|two", and SLOT_KEY(key, kind, default, min, max, meaning), which stand in the sections "slot NAME"; the keys of
+ * "token" stand in the sections "token NAME" as well. Kind: STR or NUM. Whoever includes it defines those it wants. */
 #include "base/limits.h"
 #ifndef KEY
 #define KEY(section, key, kind, default_value, min, max, meaning)
+#endif
+#ifndef CHOICE_KEY
+#define CHOICE_KEY(section, key, choices, default_value, meaning)
 #endif
 #ifndef SLOT_KEY
 #define SLOT_KEY(key, kind, default_value, min, max, meaning)
@@ -17,8 +21,10 @@ KEY("token", "init_args", STR, "", 0, 0, "Library parameters for the module's C_
 KEY("token", "label", STR, "keyline", 0, 0, "Label of the token.")
 KEY("token", "key_label", STR, "issuing-ca", 0, 0, "CKA_LABEL of the issuing CA's private key.")
 KEY("token", "key_id", STR, "02", 0, 0, "CKA_ID of that key, hexadecimal.")
-KEY("token", "pin_file", STR, "", 0, 0, "File with the user PIN on its first line. Default: the credential token.pin from systemd, else token.pin beside this file.")
+KEY("token", "pin_file", STR, "", 0, 0, "File with the user PIN on its first line. Default: the credential token.pin from systemd, else token.pin beside this file; for [token NAME] both are called token.NAME.pin.")
 KEY("token", "workers", NUM, "2", 1, 16, "Worker processes, one PKCS#11 session each.")
+KEY("token", "keepalive_s", NUM, "60", 0, 3600, "After so long without a signature a worker looks whether its session is still good, before a device finds out. 0: never.")
+CHOICE_KEY("signer", "tokens", "failover|spread", "failover", "With several tokens: failover signs with the first that works, in the order of this file; spread shares the work among all.")
 KEY("signer", "nonce_valid_s", NUM, "300", 10, 3600, "How long a certification nonce may be answered.")
 KEY("bootstrap", "mqtt_primary", STR, "mqtts://rendezvous.invalid:8883", 0, 0, "Rendezvous endpoint put into each device.")
 KEY("bootstrap", "mqtt_secondary", STR, "", 0, 0, "Second endpoint.")
@@ -39,4 +45,5 @@ SLOT_KEY("port", STR, "", 0, 0, "Path of the serial device; it may be absent unt
 SLOT_KEY("driver", STR, "keyline", 0, 0, "The driver that talks to the devices of this slot.")
 SLOT_KEY("baud", NUM, LIMIT_TEXT(SLOT_BAUD_DEFAULT), SLOT_BAUD_MIN, SLOT_BAUD_MAX, "Speed of the line.")
 #undef KEY
+#undef CHOICE_KEY
 #undef SLOT_KEY

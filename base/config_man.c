@@ -22,6 +22,15 @@ static void put_text(const char *text)
     }
 }
 
+static void put_default(const char *fallback)
+{
+    if (fallback[0] == '\0')
+        return;
+    fputs("Default:\n.B ", stdout);
+    put_text(fallback);
+    putchar('\n');
+}
+
 static void put_key(const char *name, enum kind kind, const char *fallback, long long min,
         long long max, const char *meaning)
 {
@@ -30,11 +39,22 @@ static void put_key(const char *name, enum kind kind, const char *fallback, long
     putchar('\n');
     if (kind == KIND_NUM)
         printf("A number from %lld to %lld.\n", min, max);
-    if (fallback[0] != '\0') {
-        fputs("Default:\n.B ", stdout);
-        put_text(fallback);
-        putchar('\n');
-    }
+    put_default(fallback);
+}
+
+static void put_choice(
+        const char *name, const char *choices, const char *fallback, const char *meaning)
+{
+    printf(".TP\n.B %s\n", name);
+    put_text(meaning);
+    fputs("\nOne of\n.BR ", stdout);
+    for (; *choices != '\0'; choices++)
+        if (*choices == '|')
+            fputs(" ,\n.BR ", stdout);
+        else
+            putchar(*choices);
+    puts(" .");
+    put_default(fallback);
 }
 
 /* Keys of one section stand together in the table. */
@@ -62,7 +82,14 @@ int main(void)
 #define KEY(section, key, kind, fallback, min, max, meaning)                                       \
     put_section_once(section, &last);                                                              \
     put_key(key, KIND_##kind, fallback, min, max, meaning);
+#define CHOICE_KEY(section, key, choices, fallback, meaning)                                       \
+    put_section_once(section, &last);                                                              \
+    put_choice(key, choices, fallback, meaning);
 #include "base/config_list.h"
+    puts(".SS [token NAME]\nOne section for each further token that holds the CA's key, with the "
+         "keys of\n"
+         ".BR [token] :\nwhat is left out has its default, not what\n.B [token]\nsays, and\n"
+         ".B label\nmust be given.");
     puts(".SS [slot NAME]\nOne section for each slot of the station.");
 #define SLOT_KEY(key, kind, fallback, min, max, meaning)                                           \
     put_key(key, KIND_##kind, fallback, min, max, meaning);

@@ -23,6 +23,7 @@
 #define CONF_FILE_MAX         (256u << 10)         /* keyline.conf: 64 slots with a page of comments each */
 #define CONF_NAME_MAX         48u                  /* section and key names: inih cuts longer ones without a word */
 #define CONF_SLOTS_MAX        256u                 /* more than the USB ports one host can drive */
+#define CONF_TOKENS_MAX       7u                   /* beside [token]: eight HSMs, 128 workers at most */
 #define SECRET_FILE_MAX       4096u                /* a PIN or passphrase, and a comment below it */
 #define LOG_LINE_MAX          4096u                /* PIPE_BUF: lines of several processes in one pipe stay whole */
 #define LOG_VALUE_MAX         700u                 /* bytes of one value: an error's message fits; four bytes each when escaped */

@@ -159,6 +159,52 @@ static void slots_are_checked(void **state)
     refused(state, "[slot]\nport = /a\n", ":1: unknown section [slot]");
 }
 
+static void tokens_repeat(void **state)
+{
+    struct config *c = NULL;
+    struct err e = {0};
+    const char *const *tokens;
+    assert_ok(load(state, "[token]\nlabel = a\nworkers = 3\n", &c, &e), &e);
+    assert_int_equal(config_tokens(c, &tokens), 1);
+    assert_string_equal(tokens[0], "token");
+    assert_string_equal(config_get(c, "signer", "tokens"), "failover");
+    config_free(&c);
+    assert_ok(load(state,
+                      "[token cold]\nlabel = b\nkey_id = 07\n[token]\nlabel = a\nworkers = 3\n"
+                      "[slot 01]\nport = /a\n[token third]\nlabel = a\nmodule = /m.so\n"
+                      "[signer]\ntokens = spread\n",
+                      &c, &e),
+            &e);
+    assert_int_equal(config_tokens(c, &tokens), 3);
+    assert_string_equal(tokens[0], "token");
+    assert_string_equal(tokens[1], "token cold");
+    assert_string_equal(tokens[2], "token third");
+    assert_string_equal(config_get(c, "token cold", "label"), "b");
+    assert_string_equal(config_get(c, "token cold", "key_id"), "07");
+    assert_int_equal(config_num(c, "token cold", "workers"), 2); /* the default, not [token]'s */
+    assert_string_equal(config_get(c, "token third", "module"), "/m.so");
+    assert_string_equal(config_get(c, "token", "label"), "a");
+    assert_string_equal(config_get(c, "signer", "tokens"), "spread");
+    config_free(&c);
+    refused(state, "[token b]\nworkers = 1\n", ":1: [token b] has no label");
+    refused(state, "\n[token b]\nlabel = keyline\n", ":2: [token b] is the token of [token] again");
+    refused(state, "[token b]\nlabel = b\nport = /a\n", ":3: unknown key 'port' in [token b]");
+    refused(state, "[token b/c]\nlabel = b\n", ":1: 'b/c' is not a name for a token");
+    refused(state, "[token b]\nlabel = b\nworkers = 17\n", ":3: 'workers' must be a number");
+    refused(state,
+            "[token 1]\nlabel=1\n[token 2]\nlabel=2\n[token 3]\nlabel=3\n[token 4]\nlabel=4\n"
+            "[token 5]\nlabel=5\n[token 6]\nlabel=6\n[token 7]\nlabel=7\n[token 8]\nlabel=8\n",
+            ":15: more than 7 tokens");
+}
+
+static void choices_are_checked(void **state)
+{
+    refused(state, "[signer]\ntokens = first\n", ":2: 'tokens' must be one of failover|spread");
+    refused(state, "[signer]\ntokens = fail\n", ":2: 'tokens' must be one of");
+    refused(state, "[signer]\ntokens = failover|spread\n", ":2: 'tokens' must be one of");
+    refused(state, "[signer]\ntokens =\n", ":2: 'tokens' must be one of");
+}
+
 static void nothing_is_cut_in_silence(void **state)
 {
     char text[1000], name[900];
@@ -254,6 +300,9 @@ static void manual_page_has_every_key(void **state)
     at = strstr(at, ".B " key "\n");                                                               \
     assert_non_null(at);                                                                           \
     assert_non_null(strstr(page, ".SS [" section "]\n"));
+#define CHOICE_KEY(section, key, choices, fallback, meaning)                                       \
+    at = strstr(at, ".B " key "\n");                                                               \
+    assert_non_null(at);
 #define SLOT_KEY(key, kind, fallback, min, max, meaning)                                           \
     at = strstr(at, ".B " key "\n");                                                               \
     assert_non_null(at);
@@ -270,6 +319,8 @@ int main(void)
             scratch_test(default_users_may_be_missing),
             scratch_test(mistakes_are_named_with_their_line),
             scratch_test(slots_are_checked),
+            scratch_test(tokens_repeat),
+            scratch_test(choices_are_checked),
             scratch_test(nothing_is_cut_in_silence),
             scratch_test(odd_files),
             scratch_test(the_station_has_a_name),

@@ -307,8 +307,7 @@ static int check_signature(struct csr_reader *reader, const struct request *req,
     }
     if (right)
         return 0;
-    return err_set(
-            e, ERR_POSSESSION, "the request's signature does not verify under its own key");
+    return err_set(e, ERR_POSSESSION, "the request's signature does not verify under its own key");
 }
 
 /* ---- readers */

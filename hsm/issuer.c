@@ -16,13 +16,13 @@
 #include "hsm/ca.h"
 #include "hsm/cert.h"
 #include "hsm/csr.h"
+#include "hsm/latency.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
 #include "hsm/profile.h"
 #include "hsm/ticket.h"
 #include "hsm/workers.h"
 
-#define LATENCIES 1024
 #define GROUP_MAX                                                                                  \
     256 /* certificates that one fdatasync makes durable; more would only lengthen the wait */
 #define REFUSALS_BURST                                                                             \
@@ -42,7 +42,7 @@ struct issuance {
     struct ledger_entry entry; /* what will be recorded; its tail is cert */
     struct waiter *waiters;    /* the first one asked first */
     struct buf tbs, cert;
-    int64_t started_us;
+    uint64_t started_us;
     int recorded; /* in the ledger's group to come */
 };
 
@@ -54,8 +54,7 @@ struct issuer {
     struct issuance *under_way;
     uint64_t refused;
     int64_t refusals_full_ms; /* when the right to record refusals is whole again */
-    uint32_t latency_us[LATENCIES];
-    uint64_t latency_count;
+    struct latency latency;
 };
 
 /* What a request turned out to be. */
@@ -282,19 +281,6 @@ static int on_idle(sd_event_source *source, void *ctx)
     return 0;
 }
 
-static void note_latency(struct issuer *s, int64_t us)
-{
-    s->latency_us[s->latency_count++ % LATENCIES] = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
-}
-
-static int64_t now_us(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct err *why)
 {
     struct issuance *i = ctx;
@@ -303,7 +289,7 @@ static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct er
     struct err e = {0};
 
     if (!why) {
-        note_latency(s, now_us() - i->started_us);
+        latency_end(&s->latency, i->started_us);
         if (cert_assemble(&tbs, s->parts.ca->alg, &signature, &i->cert, &e) == 0) {
             i->entry.tail = (struct cert_bytes){i->cert.data, i->cert.len};
             i->recorded = ledger_add(s->parts.ledger, &i->entry, &e) == 0;
@@ -362,7 +348,7 @@ static int begin(
     i->entry = f->entry;
     i->entry.type = LEDGER_ISSUED;
     i->entry.time_ms = time_now_ms();
-    i->started_us = now_us();
+    i->started_us = latency_now_us();
     if (add_waiter(i, done, ctx, e) < 0 || build(s, f, i, e) < 0) {
         issuance_free(i);
         return -1;
@@ -474,24 +460,10 @@ void issuer_close(struct issuer **ps)
     *ps = NULL;
 }
 
-static int compare_u32(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
 void issuer_counts(const struct issuer *s, struct issuer_counts *ret)
 {
-    uint32_t sorted[LATENCIES];
-    size_t n = s->latency_count < LATENCIES ? (size_t)s->latency_count : LATENCIES;
-
-    *ret = (struct issuer_counts){
-            .issued = ledger_counts(s->parts.ledger).issued, .refused = s->refused};
-    if (!n)
-        return;
-    memcpy(sorted, s->latency_us, n * sizeof *sorted);
-    qsort(sorted, n, sizeof *sorted, compare_u32);
-    ret->sign_us_p50 = sorted[n / 2];
-    ret->sign_us_p99 = sorted[n * 99 / 100];
+    *ret = (struct issuer_counts){.issued = ledger_counts(s->parts.ledger).issued,
+            .refused = s->refused,
+            .sign_us_p50 = latency_percentile(&s->latency, 50),
+            .sign_us_p99 = latency_percentile(&s->latency, 99)};
 }

@@ -6,7 +6,9 @@
  *   CheckTicket(s ticket) -> s json                             the ticket's facts (ticket.h payload), if it verifies here
  *   Chain() -> ay                                               DER certificates concatenated, issuing CA first, root last; then
  *        the chains of retired CAs in the same form: a device gets the one that its certificate was issued under
- *   Status() -> s json     {"station","ca_subject","ca_not_after","issued","refused","workers":[{"pid","state","signatures","restarts"}],"sign_ms_p50","sign_ms_p99","ledger_records"}
+ *   Status() -> s json     {"station","ca_subject","ca_not_after","issued","refused","sign_ms_p50","sign_ms_p99","ledger_records","error",
+ *        "tokens":[{"section","label","state","workers","working","signatures","errors","sign_ms_p50","sign_ms_p99","last_error"}],
+ *        "workers":[{"token","pid","state","signatures","restarts"}],"waiting"}; docs/json.md explains it
  * Errors: BadTicket UntrustedApprover TicketExpired WrongStation Quota NotAuthorised Profile StaleNonce BadRequest
  *   NoPossession KeyType WeakKey KeyReused KeyChanged Exists (its certificate is from another job) Token* KeyPolicy
  *   CaExpired BadSignature Ledger DiskFull Io Config (approvers.pem) Protocol Unavailable NoMemory. */

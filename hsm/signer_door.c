@@ -160,10 +160,10 @@ static json_t *workers_json(const struct workers *w)
         struct worker_info info;
 
         workers_info(w, i, &info);
-        json_array_append_new(
-                list, json_pack("{s:I,s:s,s:I,s:I}", "pid", (json_int_t)info.pid, "state",
-                              worker_state_name(info.state), "signatures",
-                              (json_int_t)info.signatures, "restarts", (json_int_t)info.restarts));
+        json_array_append_new(list,
+                json_pack("{s:s,s:I,s:s,s:I,s:I}", "token", workers_section(w, i), "pid",
+                        (json_int_t)info.pid, "state", worker_state_name(info.state), "signatures",
+                        (json_int_t)info.signatures, "restarts", (json_int_t)info.restarts));
     }
     return list;
 }
@@ -174,6 +174,25 @@ static json_t *error_json(const struct err *e)
         return json_null();
     return json_pack(
             "{s:s,s:s,s:s}", "name", err_name(e->id), "message", e->msg, "hint", err_hint(e->id));
+}
+
+static json_t *tokens_json(const struct workers *w)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < workers_tokens(w); i++) {
+        struct token_info t;
+
+        workers_token(w, i, &t);
+        json_array_append_new(list,
+                json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:f,s:o}", "section", t.section,
+                        "label", t.label, "state", token_state_name(t.state), "workers",
+                        (json_int_t)t.workers, "working", (json_int_t)t.working, "signatures",
+                        (json_int_t)t.signatures, "errors", (json_int_t)t.errors, "sign_ms_p50",
+                        (double)t.sign_us_p50 / 1000, "sign_ms_p99", (double)t.sign_us_p99 / 1000,
+                        "last_error", error_json(t.last_error)));
+    }
+    return list;
 }
 
 static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
@@ -196,6 +215,8 @@ static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
             "ledger_records",
             (json_int_t)(ledger_counts(s->ledger).issued + ledger_counts(s->ledger).refused),
             "error", error_json(workers_failure(s->workers)));
+    json_object_set_new(o, "tokens", tokens_json(s->workers));
+    json_object_set_new(o, "waiting", json_integer((json_int_t)workers_waiting(s->workers)));
     text = o ? json_dumps(o, JSON_COMPACT) : NULL;
     if (!text)
         err_set(&e, ERR_NOMEM, "no memory for the status");

@@ -58,7 +58,9 @@ static int open_parts(struct signer *s, struct err *e)
             ledger_open(ledger, &s->ledger, e) < 0 ||
             authority_open(approvers, &s->authority, e) < 0 || nonce_key_new(&s->nonce_key, e) < 0)
         return -1;
-    return workers_open(s->event, program, (size_t)config_num(s->config, "token", "workers"), s->ca,
+    return workers_open(
+            &(struct workers_options){
+                    .event = s->event, .program = program, .ca = s->ca, .config = s->config},
             &s->workers, e);
 }
 

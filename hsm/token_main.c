@@ -19,25 +19,32 @@
 #include "hsm/token.h"
 #include "hsm/wire.h"
 
-/* [token] pin_file, else the PIN that systemd hands over (LoadCredential=token.pin), else token.pin
- * beside the configuration. */
-static void find_pin(const struct paths *p, const struct config *c, char out[PATH_MAX])
+/* pin_file of the token's section, else the PIN that systemd hands over (LoadCredential=token.pin),
+ * else token.pin beside the configuration; for [token NAME] both are called token.NAME.pin: no
+ * token is ever given another's PIN. */
+static void find_pin(
+        const struct paths *p, const struct config *c, const char *section, char out[PATH_MAX])
 {
-    const char *set = config_get(c, "token", "pin_file");
+    const char *set = config_get(c, section, "pin_file");
     const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+    const char *own = strchr(section, ' '); /* before its own name */
+    char name[CONF_NAME_MAX + 16];
 
     if (*set) {
         snprintf(out, PATH_MAX, "%s", set);
         return;
     }
-    if (credentials && snprintf(out, PATH_MAX, "%s/token.pin", credentials) < PATH_MAX &&
+    snprintf(name, sizeof name, "token%s%s.pin", own ? "." : "", own ? own + 1 : "");
+    if (credentials && snprintf(out, PATH_MAX, "%s/%s", credentials, name) < PATH_MAX &&
             access(out, F_OK) == 0)
         return;
     paths_get(p, PATH_TOKEN_PIN, out);
+    snprintf(strrchr(out, '/') + 1, sizeof name, "%s", name);
 }
 
 struct worker {
     struct paths paths;
+    const char *section; /* of the configuration: which token this is */
     struct config *config;
     struct token *token; /* from the first DESCRIBE on */
     struct err failed;   /* what kept the configuration from being read */
@@ -49,18 +56,18 @@ struct worker {
 static int open_token(struct worker *w, struct err *e)
 {
     struct token_options o = {
-            .module = config_get(w->config, "token", "module"),
-            .init_args = config_get(w->config, "token", "init_args"),
-            .label = config_get(w->config, "token", "label"),
-            .key_label = config_get(w->config, "token", "key_label"),
-            .key_id = config_get(w->config, "token", "key_id"),
+            .module = config_get(w->config, w->section, "module"),
+            .init_args = config_get(w->config, w->section, "init_args"),
+            .label = config_get(w->config, w->section, "label"),
+            .key_label = config_get(w->config, w->section, "key_label"),
+            .key_id = config_get(w->config, w->section, "key_id"),
             .pin_file = w->pin_file,
             .spki = w->spki,
             .spki_len = w->spki_len,
     };
     int lock = -1, r = -1;
 
-    find_pin(&w->paths, w->config, w->pin_file);
+    find_pin(&w->paths, w->config, w->section, w->pin_file);
     if (!embedded_env(&w->paths))
         return token_open(&o, &w->token, e);
     /* held until the login is over: only then do the token's files have their content again */
@@ -158,9 +165,9 @@ static int serve(struct worker *w)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    struct worker w = {0};
+    struct worker w = {.section = argc > 1 ? argv[1] : "token"};
     char path[PATH_MAX];
     struct stat st;
     int r;

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "hsm/ca.h"
+#include "hsm/latency.h"
 #include "hsm/verifier.h"
 #include "hsm/wire.h"
 
@@ -56,6 +57,7 @@ static const char *const state_names[WORKER_STATE_COUNT] = {
         [WORKER_TESTING] = "testing",
         [WORKER_READY] = "ready",
         [WORKER_BUSY] = "busy",
+        [WORKER_PINGING] = "pinging",
         [WORKER_DYING] = "dying",
 };
 
@@ -137,6 +139,7 @@ static int send_request(
 static void begin_turn(struct worker *k, struct worker_request *q)
 {
     q->tries++;
+    q->turn_us = latency_now_us();
     k->state = WORKER_BUSY;
     set_deadline(k, SIGN_TIMEOUT_MS);
 }
@@ -147,6 +150,8 @@ static void become_ready(struct worker *k)
     k->failures = 0;
     k->state = WORKER_READY;
     k->deadline_us = UINT64_MAX;
+    if (k->options.keepalive_ms)
+        set_deadline(k, k->options.keepalive_ms);
 }
 
 static int on_described(struct worker *k, const struct wire_packet *p, struct err *e)
@@ -174,7 +179,7 @@ static int on_tested(struct worker *k, const struct wire_packet *p, struct buf *
     if (verifier_check_token(
                 k->options.verifier, k->test, sizeof k->test, p->body, p->len, sig, e) < 0)
         return err_context(e, "the key in the token is not the one of the CA certificate");
-    log_info("worker-ready", LOG_NUM("pid", k->pid));
+    log_info("worker-ready", LOG_STR("section", k->options.section), LOG_NUM("pid", k->pid));
     become_ready(k);
     k->options.owner.on_ready(k->options.owner.ctx);
     return 0;
@@ -219,7 +224,12 @@ static int on_answer(struct worker *k, struct err *e)
         return err_set_code(e, p->error < ERR_COUNT ? (enum err_id)p->error : ERR_PROTOCOL,
                 (long)p->code, "%.*s", (int)(p->len < ERR_MSG_MAX ? p->len : ERR_MSG_MAX),
                 (const char *)p->body);
-    return k->state == WORKER_STARTING ? on_described(k, p, e) : on_signature(k, p, e);
+    if (k->state == WORKER_STARTING)
+        return on_described(k, p, e);
+    if (k->state != WORKER_PINGING)
+        return on_signature(k, p, e);
+    become_ready(k);
+    return 0;
 }
 
 static int on_readable(sd_event_source *s, int fd, uint32_t events, void *ctx)
@@ -285,7 +295,8 @@ static int on_exit_child(sd_event_source *s, const siginfo_t *info, void *ctx)
 
 static int spawn(struct worker *k, int fd, struct err *e)
 {
-    char *argv[] = {(char *)(uintptr_t)k->options.program, NULL};
+    char *argv[] = {
+            (char *)(uintptr_t)k->options.program, (char *)(uintptr_t)k->options.section, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t none;
@@ -325,6 +336,20 @@ static int make_process(struct worker *k, struct err *e)
     return r;
 }
 
+/* The worker logs in now; the key it shall sign with is found by its public half. */
+static int ask_description(struct worker *k, struct err *e)
+{
+    uint8_t *spki = NULL;
+    int len = i2d_PUBKEY(k->options.ca->key, &spki);
+    int r = len > 0 && len <= (int)WIRE_BODY_MAX
+                    ? send_request(k, WIRE_DESCRIBE, spki, (size_t)len, e)
+                    : err_set(e, ERR_NOMEM, "the CA's public key cannot be written");
+
+    OPENSSL_free(spki);
+    set_deadline(k, START_TIMEOUT_MS);
+    return r;
+}
+
 int worker_start(struct worker *k, struct err *e)
 {
     int r;
@@ -341,8 +366,7 @@ int worker_start(struct worker *k, struct err *e)
         r = sd_event_add_io(k->options.event, &k->io, k->fd, EPOLLIN, on_readable, k);
     if (r < 0) {
         err_set_errno(e, -r, "watch a worker");
-    } else if (send_request(k, WIRE_DESCRIBE, NULL, 0, e) == 0) {
-        set_deadline(k, START_TIMEOUT_MS);
+    } else if (ask_description(k, e) == 0) {
         return 0;
     }
     fail(k, e);
@@ -362,26 +386,23 @@ int worker_new(const struct worker_options *o, struct worker **ret, struct err *
     return 0;
 }
 
-void worker_free(struct worker **pk)
+struct worker_request *worker_free(struct worker **pk)
 {
     struct worker *k = *pk;
+    struct worker_request *q;
 
     if (!k)
-        return;
+        return NULL;
     close_socket(k);
     sd_event_source_disable_unref(k->child);
     if (k->pid) {
         kill(k->pid, SIGKILL);
         waitpid(k->pid, NULL, 0);
     }
-    while (k->head) {
-        struct worker_request *next = k->head->next;
-
-        free(k->head);
-        k->head = next;
-    }
+    q = k->head;
     free(k);
     *pk = NULL;
+    return q;
 }
 
 /* ---- for its owner */
@@ -398,12 +419,14 @@ bool worker_due(const struct worker *k)
 
 bool worker_works(const struct worker *k)
 {
-    return k->state == WORKER_READY || k->state == WORKER_BUSY;
+    return k->state == WORKER_READY || k->state == WORKER_BUSY || k->state == WORKER_PINGING;
 }
 
 size_t worker_room(const struct worker *k)
 {
-    return worker_works(k) ? WORKER_REQUESTS_MAX - (k->sent - k->answered) : 0;
+    bool takes = k->state == WORKER_READY || k->state == WORKER_BUSY;
+
+    return takes ? WORKER_REQUESTS_MAX - (k->sent - k->answered) : 0;
 }
 
 void worker_sign(struct worker *k, struct worker_request *q)
@@ -427,23 +450,42 @@ uint64_t worker_deadline(const struct worker *k)
     return worker_due(k) ? UINT64_MAX : k->deadline_us;
 }
 
-void worker_check(struct worker *k, uint64_t now_us)
+/* A session that an HSM ended in silence is noticed now, and not by an operator's device. */
+static void ping(struct worker *k)
 {
     struct err e = {0};
 
-    if (now_us < k->deadline_us)
+    k->state = WORKER_PINGING;
+    set_deadline(k, SIGN_TIMEOUT_MS);
+    if (send_request(k, WIRE_PING, NULL, 0, &e) < 0)
+        fail(k, &e);
+}
+
+static void give_up(struct worker *k)
+{
+    bool starting = k->state == WORKER_STARTING || k->state == WORKER_TESTING;
+    struct err e = {0};
+
+    err_set(&e, ERR_TOKEN, "the token did not answer within %d ms",
+            starting ? START_TIMEOUT_MS : SIGN_TIMEOUT_MS);
+    kill(k->pid, SIGKILL); /* it would not see its socket closed */
+    fail(k, &e);
+}
+
+void worker_check(struct worker *k, uint64_t now_us)
+{
+    if (now_us < k->deadline_us || k->state == WORKER_DOWN)
         return;
-    if (k->state == WORKER_DYING) {
+    if (k->state == WORKER_READY) {
+        ping(k);
+    } else if (k->state != WORKER_DYING) {
+        give_up(k);
+    } else {
         /* in vendor code that not even a kill ends at once */
         kill(k->pid, SIGKILL);
         set_deadline(k, END_GRACE_MS);
         k->options.owner.on_stuck(k->options.owner.ctx);
         tell_change(k);
-    } else if (k->state != WORKER_DOWN) {
-        err_set(&e, ERR_TOKEN, "the token did not answer within %d ms",
-                k->state == WORKER_BUSY ? SIGN_TIMEOUT_MS : START_TIMEOUT_MS);
-        kill(k->pid, SIGKILL); /* it would not see its socket closed */
-        fail(k, &e);
     }
 }
 

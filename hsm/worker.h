@@ -18,8 +18,9 @@ enum worker_state {
     WORKER_STARTING, /* logs in and describes itself */
     WORKER_TESTING, /* signs its first bytes: proves module, PIN, key and CA certificate together */
     WORKER_READY,
-    WORKER_BUSY,  /* has requests, and may have room for more */
-    WORKER_DYING, /* given up, not yet reaped */
+    WORKER_BUSY,    /* has requests, and may have room for more */
+    WORKER_PINGING, /* was idle for long: looks whether its session is still good */
+    WORKER_DYING,   /* given up, not yet reaped */
     WORKER_STATE_COUNT
 };
 const char *worker_state_name(enum worker_state s); /* "down" ... */
@@ -41,6 +42,8 @@ struct worker_request {
     void *ctx;
     unsigned
             tries; /* workers that failed while it was their turn to sign it, and the present one */
+    uint64_t expires_us; /* its owner's affair */
+    uint64_t turn_us;    /* when the present worker began it: latency_now_us() */
     size_t len;
     uint8_t bytes[];
 };
@@ -62,14 +65,16 @@ struct worker_owner {
 struct worker_options {
     sd_event *event;
     const char *program; /* signerd-token */
+    const char *section; /* of keyline.conf, which the program reads itself */
     const struct ca *ca;
     struct verifier *verifier; /* of the CA's key; borrowed, as all before it */
+    uint64_t keepalive_ms;     /* idle for so long: it is pinged; 0: never */
     struct worker_owner owner;
 };
 /* It does not run yet. SIGCHLD must be blocked. */
 int worker_new(const struct worker_options *o, struct worker **ret, struct err *e);
-/* Kills the process; a request in it is freed without a word. */
-void worker_free(struct worker **k);
+/* Kills the process. The requests in it, in their order, are the caller's. */
+struct worker_request *worker_free(struct worker **k);
 
 /* It is down, and its pause after a failure is over. */
 bool worker_due(const struct worker *k);
@@ -84,6 +89,6 @@ uint64_t worker_deadline(const struct worker *k);
 void worker_check(struct worker *k, uint64_t now_us);
 
 enum worker_state worker_state(const struct worker *k);
-/* It passed its self-test and has not failed since. */
+/* It passed its self-test and has not failed since; it may have no room all the same. */
 bool worker_works(const struct worker *k);
 void worker_info(const struct worker *k, struct worker_info *ret);

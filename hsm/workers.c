@@ -1,13 +1,15 @@
 /* The worker pool. Promises: each request is answered once, within a bounded time, with a verified
- * signature or with the reason; workers log in one after the other, and never again after a refused
- * PIN. Must never block on a worker. */
+ * signature or with the reason; the workers of a token log in one after the other, and never again
+ * after a refused PIN; what fails one token never stops another. Must never block on a worker. */
 #include "hsm/workers.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/config.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "hsm/ca.h"
+#include "hsm/latency.h"
 #include "hsm/verifier.h"
 #include "hsm/wire.h"
 
@@ -15,20 +17,43 @@
 #define TRIES_MAX       3
 #define REQUESTS_MAX    1024 /* 16 a slot at 64 slots: above it something is wrong */
 
-struct workers {
-    sd_event *event;
-    sd_event_source *timer;
-    uint64_t armed_us; /* when it will go off; UINT64_MAX: not armed */
-    char *program;
-    struct verifier *verifier;
+struct token {
+    struct workers *pool;
+    const char *section, *label;
     struct worker **all;
     size_t count;
+    struct err last_error;
+    bool pin_refused;
+    unsigned failed_starts; /* in a row, of whichever worker */
+    uint64_t errors;
+    struct latency latency;
+};
+
+struct workers {
+    struct workers_options options;
+    sd_event_source *timer;
+    uint64_t armed_us; /* when it will go off; UINT64_MAX: not armed */
+    struct verifier *verifier;
+    struct token *tokens; /* in the order of the file */
+    size_t token_count;
+    bool spread;
+    size_t turn; /* the token that is asked first, when the work is spread */
     struct worker_request *head, **tail;
     size_t waiting;
-    struct err failure;
-    int pin_refused;
-    unsigned failed_starts; /* in a row, of whichever worker */
+    bool closing;
 };
+
+static const char *const state_names[TOKEN_STATE_COUNT] = {
+        [TOKEN_UP] = "up",
+        [TOKEN_STARTING] = "starting",
+        [TOKEN_DOWN] = "down",
+        [TOKEN_STOPPED] = "stopped",
+};
+
+const char *token_state_name(enum token_state s)
+{
+    return state_names[s];
+}
 
 /* ---- the queue */
 
@@ -60,20 +85,9 @@ static struct worker_request *pop(struct workers *w)
     return q;
 }
 
-/* ---- what the workers tell */
-
-static void on_ready(void *ctx)
+static void refuse(struct worker_request *q, const struct err *why)
 {
-    struct workers *w = ctx;
-
-    w->failure = (struct err){0};
-    w->failed_starts = 0;
-}
-
-static void on_signed(void *ctx, struct worker_request *q, const uint8_t *sig, size_t len)
-{
-    (void)ctx;
-    q->done(q->ctx, sig, len, NULL);
+    q->done(q->ctx, NULL, 0, why);
     free(q);
 }
 
@@ -84,83 +98,183 @@ static void give_back(struct workers *w, struct worker_request *q, const struct 
     if (!q)
         return;
     give_back(w, q->next, why); /* at most WORKER_REQUESTS_MAX deep */
-    if (q->tries < TRIES_MAX) {
+    if (q->tries < TRIES_MAX)
         push_back(w, q);
-        return;
-    }
-    q->done(q->ctx, NULL, 0, why);
+    else
+        refuse(q, why);
+}
+
+/* ---- what is to be hoped of a token */
+
+static size_t working(const struct token *t)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->count; i++)
+        n += worker_works(t->all[i]);
+    return n;
+}
+
+static enum token_state state_of(const struct token *t)
+{
+    if (working(t))
+        return TOKEN_UP;
+    if (t->pin_refused)
+        return TOKEN_STOPPED;
+    /* after an accident, and once more after a start that failed */
+    return t->failed_starts < HOPELESS_STARTS ? TOKEN_STARTING : TOKEN_DOWN;
+}
+
+static bool hopeful(const struct workers *w)
+{
+    for (size_t i = 0; i < w->token_count; i++)
+        if (state_of(&w->tokens[i]) <= TOKEN_STARTING)
+            return true;
+    return false;
+}
+
+/* Of the first token that says something: with fail-over it is the one that should work. */
+const struct err *workers_failure(const struct workers *w)
+{
+    static const struct err none;
+
+    for (size_t i = 0; i < w->token_count; i++)
+        if (working(&w->tokens[i]))
+            return &none;
+    for (size_t i = 0; i < w->token_count; i++)
+        if (w->tokens[i].last_error.id)
+            return &w->tokens[i].last_error;
+    return &none;
+}
+
+static void copy_failure(const struct workers *w, struct err *ret)
+{
+    *ret = *workers_failure(w);
+    if (!ret->id)
+        err_set(ret, ERR_TOKEN, "no token took the request within %d ms", WORKERS_WAIT_MS);
+}
+
+/* ---- what the workers tell */
+
+static void on_ready(void *ctx)
+{
+    struct token *t = ctx;
+
+    t->failed_starts = 0;
+}
+
+static void on_signed(void *ctx, struct worker_request *q, const uint8_t *sig, size_t len)
+{
+    struct token *t = ctx;
+
+    latency_end(&t->latency, q->turn_us);
+    q->done(q->ctx, sig, len, NULL);
     free(q);
+}
+
+static void note_error(struct token *t, const struct err *why)
+{
+    t->last_error = *why;
+    t->errors++;
+    if (why->id == ERR_TOKEN_PIN || why->id == ERR_TOKEN_LOCKED) {
+        t->pin_refused = true;
+        err_context(&t->last_error, "restart the signer when this is corrected");
+    }
+    if (t->pool->token_count > 1)
+        err_context(&t->last_error, "[%s]", t->section);
 }
 
 static void on_failed(void *ctx, const struct err *why, bool starting, struct worker_request *q)
 {
-    struct workers *w = ctx;
+    struct token *t = ctx;
 
-    w->failure = *why;
-    if (why->id == ERR_TOKEN_PIN || why->id == ERR_TOKEN_LOCKED) {
-        w->pin_refused = 1;
-        err_context(&w->failure, "restart the signer when this is corrected");
-    }
-    log_err(LOG_WARNING, "worker-failed", &w->failure);
-    w->failed_starts += starting;
-    give_back(w, q, why);
+    note_error(t, why);
+    log_err(LOG_WARNING, "worker-failed", &t->last_error);
+    t->failed_starts += starting;
+    give_back(t->pool, q, &t->last_error);
 }
 
 static void on_stuck(void *ctx)
 {
-    struct workers *w = ctx;
+    struct token *t = ctx;
 
-    w->failed_starts = HOPELESS_STARTS;
+    t->failed_starts = HOPELESS_STARTS;
 }
 
-/* ---- the pool */
+/* ---- starting */
 
-static int may_start(const struct workers *w)
+static bool may_start(const struct token *t)
 {
-    if (w->pin_refused)
-        return 0;
+    if (t->pin_refused)
+        return false;
     /* one login at a time: with a wrong PIN, two at once would be two tries; and one that is being
      * killed may be in the middle of its own */
-    for (size_t i = 0; i < w->count; i++) {
-        enum worker_state s = worker_state(w->all[i]);
+    for (size_t i = 0; i < t->count; i++) {
+        enum worker_state s = worker_state(t->all[i]);
 
         if (s == WORKER_STARTING || s == WORKER_TESTING || s == WORKER_DYING)
-            return 0;
+            return false;
     }
-    return 1;
+    return true;
 }
 
-/* Some worker works, or may be expected to in a moment: after an accident, and once more after a
- * start that failed. */
-static int hopeful(const struct workers *w)
+static void start_workers(struct token *t)
 {
-    int r = !w->pin_refused && w->failed_starts < HOPELESS_STARTS;
+    struct err e = {0};
 
-    for (size_t i = 0; i < w->count && !r; i++)
-        r = worker_works(w->all[i]);
-    return r;
+    for (size_t i = 0; i < t->count; i++)
+        if (worker_due(t->all[i]) && may_start(t) && worker_start(t->all[i], &e) < 0) {
+            log_err(LOG_ERR, "worker-not-started", &e);
+            note_error(t, &e);
+            t->failed_starts++;
+            err_clear(&e);
+        }
 }
 
-/* The one with the most room: a second request is given to nobody while another is idle. */
-static struct worker *choose(const struct workers *w)
+/* ---- handing out */
+
+/* The worker of this token with the most room, if that is more than `best` has: a second request is
+ * given to nobody while another is idle. */
+static struct worker *roomier(const struct token *t, struct worker *best)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (worker_room(t->all[i]) > (best ? worker_room(best) : 0))
+            best = t->all[i];
+    return best;
+}
+
+static struct worker *choose(struct workers *w)
 {
     struct worker *best = NULL;
 
-    for (size_t i = 0; i < w->count; i++)
-        if (worker_room(w->all[i]) > (best ? worker_room(best) : 0))
-            best = w->all[i];
-    return best;
+    if (w->spread) {
+        for (size_t i = 0; i < w->token_count; i++)
+            best = roomier(&w->tokens[(w->turn + i) % w->token_count], best);
+        w->turn = (w->turn + 1) % w->token_count;
+        return best;
+    }
+    /* the first that works has all of it, also when all its workers are busy */
+    for (size_t i = 0; i < w->token_count; i++)
+        if (working(&w->tokens[i]))
+            return roomier(&w->tokens[i], NULL);
+    return NULL;
+}
+
+static void take_earlier(uint64_t *first_us, uint64_t us)
+{
+    if (us < *first_us)
+        *first_us = us;
 }
 
 /* The timer is moved only when something is due before it goes off: deadlines that are met in time
  * cost no system call. */
 static void arm(struct workers *w)
 {
-    uint64_t first_us = UINT64_MAX;
+    uint64_t first_us = w->head ? w->head->expires_us : UINT64_MAX;
 
-    for (size_t i = 0; i < w->count; i++)
-        if (worker_deadline(w->all[i]) < first_us)
-            first_us = worker_deadline(w->all[i]);
+    for (size_t t = 0; t < w->token_count; t++)
+        for (size_t i = 0; i < w->tokens[t].count; i++)
+            take_earlier(&first_us, worker_deadline(w->tokens[t].all[i]));
     if (first_us >= w->armed_us)
         return;
     w->armed_us = first_us;
@@ -170,74 +284,117 @@ static void arm(struct workers *w)
 
 /* Starts what may be started, hands out what waits, refuses what has no hope. Anything may call it.
  */
-static void pump(void *ctx)
+static void pump(struct workers *w)
 {
-    struct workers *w = ctx;
     struct worker *k;
-    struct err e = {0};
+    struct err why = {0};
 
-    for (size_t i = 0; i < w->count; i++)
-        if (worker_due(w->all[i]) && may_start(w) && worker_start(w->all[i], &e) < 0) {
-            log_err(LOG_ERR, "worker-not-started", &e);
-            w->failure = e;
-            w->failed_starts++;
-            err_clear(&e);
-        }
+    for (size_t i = 0; i < w->token_count; i++)
+        start_workers(&w->tokens[i]);
     while (w->head && (k = choose(w)))
         worker_sign(k, pop(w));
     while (w->head && !hopeful(w)) {
-        struct worker_request *q = pop(w);
-
-        q->done(q->ctx, NULL, 0, &w->failure);
-        free(q);
+        copy_failure(w, &why);
+        refuse(pop(w), &why);
     }
     arm(w);
+}
+
+static void on_change(void *ctx)
+{
+    struct token *t = ctx;
+
+    pump(t->pool);
 }
 
 static int on_timer(sd_event_source *s, uint64_t usec, void *ctx)
 {
     struct workers *w = ctx;
     uint64_t now_us = usec;
+    struct err why = {0};
 
     (void)s;
     w->armed_us = UINT64_MAX;
-    sd_event_now(w->event, CLOCK_MONOTONIC, &now_us);
-    for (size_t i = 0; i < w->count; i++)
-        worker_check(w->all[i], now_us);
+    sd_event_now(w->options.event, CLOCK_MONOTONIC, &now_us);
+    for (size_t t = 0; t < w->token_count; t++)
+        for (size_t i = 0; i < w->tokens[t].count; i++)
+            worker_check(w->tokens[t].all[i], now_us);
+    while (w->head && w->head->expires_us <= now_us) {
+        copy_failure(w, &why);
+        refuse(pop(w), &why);
+    }
     pump(w);
     return 0;
 }
 
-int workers_open(sd_event *event, const char *program, size_t count, const struct ca *ca,
-        struct workers **ret, struct err *e)
+/* ---- life */
+
+static int open_token(struct workers *w, struct token *t, const char *section, struct err *e)
+{
+    const struct config *c = w->options.config;
+    size_t max = w->options.workers_max, count = (size_t)config_num(c, section, "workers");
+    struct worker_options o = {.event = w->options.event,
+            .program = w->options.program,
+            .section = section,
+            .ca = w->options.ca,
+            .verifier = w->verifier,
+            .keepalive_ms = (uint64_t)config_num(c, section, "keepalive_s") * 1000,
+            .owner = {t, on_ready, on_signed, on_failed, on_stuck, on_change}};
+
+    t->pool = w;
+    t->section = section;
+    t->label = config_get(c, section, "label");
+    if (max && count > max)
+        count = max;
+    t->all = calloc(count, sizeof(struct worker *));
+    if (!t->all)
+        return err_set(e, ERR_NOMEM, "no memory for the workers");
+    for (; t->count < count; t->count++)
+        if (worker_new(&o, &t->all[t->count], e) < 0)
+            return -1;
+    return 0;
+}
+
+static int open_tokens(struct workers *w, struct err *e)
+{
+    const char *const *sections;
+    size_t count = config_tokens(w->options.config, &sections);
+
+    w->tokens = calloc(count, sizeof *w->tokens);
+    if (!w->tokens)
+        return err_set(e, ERR_NOMEM, "no memory for the workers");
+    for (; w->token_count < count; w->token_count++)
+        if (open_token(w, &w->tokens[w->token_count], sections[w->token_count], e) < 0) {
+            w->token_count++;
+            return -1;
+        }
+    return 0;
+}
+
+int workers_open(const struct workers_options *o, struct workers **ret, struct err *e)
 {
     struct workers *w = calloc(1, sizeof *w);
-    struct worker_options o = {
-            .event = event, .ca = ca, .owner = {w, on_ready, on_signed, on_failed, on_stuck, pump}};
     int r;
 
     if (!w)
         return err_set(e, ERR_NOMEM, "no memory for the workers");
+    w->options = *o;
+    w->options.program = strdup(o->program);
+    sd_event_ref(o->event);
     w->tail = &w->head;
-    w->event = sd_event_ref(event);
     w->armed_us = UINT64_MAX;
-    r = sd_event_add_time(event, &w->timer, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_timer, w);
+    w->spread = strcmp(config_get(o->config, "signer", "tokens"), "spread") == 0;
+    if (!w->options.program) {
+        err_set(e, ERR_NOMEM, "no memory for the workers");
+        goto failed;
+    }
+    r = sd_event_add_time(o->event, &w->timer, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_timer, w);
     if (r < 0) {
         err_set_errno(e, -r, "prepare the workers");
         goto failed;
     }
-    o.program = w->program = strdup(program);
-    w->all = calloc(count, sizeof(struct worker *));
-    if (!w->program || !w->all) {
-        err_set(e, ERR_NOMEM, "no memory for the workers");
+    if (verifier_new(o->ca->key, o->ca->alg, &w->verifier, e) < 0 || open_tokens(w, e) < 0)
         goto failed;
-    }
-    if (verifier_new(ca->key, ca->alg, &w->verifier, e) < 0)
-        goto failed;
-    o.verifier = w->verifier;
-    for (; w->count < count; w->count++)
-        if (worker_new(&o, &w->all[w->count], e) < 0)
-            goto failed;
     pump(w);
     *ret = w;
     return 0;
@@ -249,18 +406,28 @@ failed:
 void workers_close(struct workers **pw)
 {
     struct workers *w = *pw;
+    struct err why = {0};
 
     if (!w)
         return;
-    for (size_t i = 0; i < w->count; i++)
-        worker_free(&w->all[i]);
+    w->closing = true;
+    for (size_t t = 0; t < w->token_count; t++) {
+        for (size_t i = 0; i < w->tokens[t].count; i++)
+            for (struct worker_request *q = worker_free(&w->tokens[t].all[i]), *next; q; q = next) {
+                next = q->next;
+                push(w, q);
+                q->next = NULL;
+            }
+        free(w->tokens[t].all);
+    }
+    err_set(&why, ERR_UNAVAILABLE, "the signer stops");
     while (w->head)
-        free(pop(w));
+        refuse(pop(w), &why);
     sd_event_source_disable_unref(w->timer);
-    sd_event_unref(w->event);
-    free(w->all);
-    free(w->program);
+    sd_event_unref(w->options.event);
     verifier_free(&w->verifier);
+    free(w->tokens);
+    free((void *)(uintptr_t)w->options.program);
     free(w);
     *pw = NULL;
 }
@@ -269,34 +436,87 @@ int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_
         struct err *e)
 {
     struct worker_request *q;
+    struct err why = {0};
+    uint64_t now_us = 0;
 
     assert(len <= WIRE_BODY_MAX);
-    if (!hopeful(w))
-        return err_set_code(e, w->failure.id ? w->failure.id : ERR_TOKEN, w->failure.code, "%s",
-                w->failure.msg);
+    if (w->closing)
+        return err_set(e, ERR_UNAVAILABLE, "the signer stops");
+    if (!hopeful(w)) {
+        copy_failure(w, &why);
+        return err_set_code(e, why.id, why.code, "%s", why.msg);
+    }
     if (w->waiting >= REQUESTS_MAX)
         return err_set(e, ERR_UNAVAILABLE, "%d requests wait for the HSM already", REQUESTS_MAX);
     q = malloc(sizeof *q + len);
     if (!q)
         return err_set(e, ERR_NOMEM, "no memory for a request");
-    *q = (struct worker_request){.done = done, .ctx = ctx, .len = len};
+    sd_event_now(w->options.event, CLOCK_MONOTONIC, &now_us);
+    *q = (struct worker_request){.done = done,
+            .ctx = ctx,
+            .expires_us = now_us + (uint64_t)WORKERS_WAIT_MS * 1000,
+            .len = len};
     memcpy(q->bytes, bytes, len);
     push(w, q);
     pump(w);
     return 0;
 }
 
+/* ---- health */
+
 size_t workers_count(const struct workers *w)
 {
-    return w->count;
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->token_count; i++)
+        n += w->tokens[i].count;
+    return n;
+}
+
+/* The token of worker i of all; i becomes its place in the token. */
+static const struct token *token_of(const struct workers *w, size_t *i)
+{
+    const struct token *t = w->tokens;
+
+    for (; *i >= t->count; t++)
+        *i -= t->count;
+    return t;
 }
 
 void workers_info(const struct workers *w, size_t i, struct worker_info *ret)
 {
-    worker_info(w->all[i], ret);
+    const struct token *t = token_of(w, &i);
+
+    worker_info(t->all[i], ret);
 }
 
-const struct err *workers_failure(const struct workers *w)
+const char *workers_section(const struct workers *w, size_t i)
 {
-    return &w->failure;
+    return token_of(w, &i)->section;
+}
+
+size_t workers_tokens(const struct workers *w)
+{
+    return w->token_count;
+}
+
+void workers_token(const struct workers *w, size_t i, struct token_info *ret)
+{
+    const struct token *t = &w->tokens[i];
+
+    *ret = (struct token_info){.section = t->section,
+            .label = t->label,
+            .state = state_of(t),
+            .workers = t->count,
+            .working = working(t),
+            .signatures = t->latency.count,
+            .errors = t->errors,
+            .sign_us_p50 = latency_percentile(&t->latency, 50),
+            .sign_us_p99 = latency_percentile(&t->latency, 99),
+            .last_error = &t->last_error};
+}
+
+size_t workers_waiting(const struct workers *w)
+{
+    return w->waiting;
 }

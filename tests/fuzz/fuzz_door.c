@@ -71,7 +71,7 @@ static void open_signer(void)
             nonce_key_new(&signer.nonce_key, &e) == 0);
     snprintf(path, sizeof path, "%s/ledger", fuzz_dir());
     must(ledger_open(path, &signer.ledger, &e) == 0);
-    must(workers_open(signer.event, "", 1, signer.ca, &signer.workers, &e) == 0);
+    must(workers_open(&(struct workers_options){.event = signer.event}, &signer.workers, &e) == 0);
     strcpy(signer.station, APPROVED_STATION);
     parts = (struct issuer_parts){.event = signer.event,
             .ca = signer.ca,

@@ -14,10 +14,9 @@ const char *worker_state_name(enum worker_state s)
     return s == WORKER_READY ? "ready" : "down";
 }
 
-int workers_open(sd_event *event, const char *program, size_t count, const struct ca *ca,
-        struct workers **ret, struct err *e)
+int workers_open(const struct workers_options *o, struct workers **ret, struct err *e)
 {
-    (void)event, (void)program, (void)count, (void)ca, (void)e;
+    (void)o, (void)e;
     *ret = &double_;
     return 0;
 }
@@ -56,4 +55,37 @@ const struct err *workers_failure(const struct workers *w)
 
     (void)w;
     return &none;
+}
+
+const char *workers_section(const struct workers *w, size_t i)
+{
+    (void)w, (void)i;
+    return "token";
+}
+
+const char *token_state_name(enum token_state s)
+{
+    return s == TOKEN_UP ? "up" : "down";
+}
+
+size_t workers_tokens(const struct workers *w)
+{
+    return workers_count(w);
+}
+
+void workers_token(const struct workers *w, size_t i, struct token_info *ret)
+{
+    (void)i;
+    *ret = (struct token_info){.section = "token",
+            .label = "double",
+            .workers = 1,
+            .working = 1,
+            .signatures = w->signatures,
+            .last_error = workers_failure(w)};
+}
+
+size_t workers_waiting(const struct workers *w)
+{
+    (void)w;
+    return 0;
 }

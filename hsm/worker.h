@@ -42,8 +42,9 @@ struct worker_request {
     void *ctx;
     unsigned
             tries; /* workers that failed while it was their turn to sign it, and the present one */
-    uint64_t expires_us; /* its owner's affair */
-    uint64_t turn_us;    /* when the present worker began it: latency_now_us() */
+    uint64_t expires_us; /* this and the next are its owner's affair */
+    unsigned avoid;
+    uint64_t turn_us; /* when the present worker began it: latency_now_us() */
     size_t len;
     uint8_t bytes[];
 };

@@ -13,8 +13,8 @@
 #include "hsm/verifier.h"
 #include "hsm/wire.h"
 
-#define HOPELESS_STARTS 2 /* failed ones in a row: the first may have been an accident */
-#define TRIES_MAX       3
+#define HOPELESS_STARTS 2    /* failed ones in a row: the first may have been an accident */
+#define TRIES_MORE      2    /* than there are tokens: accidents come in pairs */
 #define REQUESTS_MAX    1024 /* 16 a slot at 64 slots: above it something is wrong */
 
 struct token {
@@ -98,13 +98,18 @@ static void give_back(struct workers *w, struct worker_request *q, const struct 
     if (!q)
         return;
     give_back(w, q->next, why); /* at most WORKER_REQUESTS_MAX deep */
-    if (q->tries < TRIES_MAX)
+    if (q->tries < w->token_count + TRIES_MORE)
         push_back(w, q);
     else
         refuse(q, why);
 }
 
 /* ---- what is to be hoped of a token */
+
+static unsigned bit_of(const struct token *t)
+{
+    return 1u << (t - t->pool->tokens);
+}
 
 static size_t working(const struct token *t)
 {
@@ -191,6 +196,8 @@ static void on_failed(void *ctx, const struct err *why, bool starting, struct wo
     note_error(t, why);
     log_err(LOG_WARNING, "worker-failed", &t->last_error);
     t->failed_starts += starting;
+    if (q)
+        q->avoid |= bit_of(t);
     give_back(t->pool, q, &t->last_error);
 }
 
@@ -243,21 +250,34 @@ static struct worker *roomier(const struct token *t, struct worker *best)
     return best;
 }
 
-static struct worker *choose(struct workers *w)
+/* Tokens that work, and did not fail with this request already, unless there is no other. */
+static unsigned candidates(const struct workers *w, const struct worker_request *q)
 {
-    struct worker *best = NULL;
+    unsigned works = 0;
 
-    if (w->spread) {
-        for (size_t i = 0; i < w->token_count; i++)
-            best = roomier(&w->tokens[(w->turn + i) % w->token_count], best);
-        w->turn = (w->turn + 1) % w->token_count;
-        return best;
-    }
-    /* the first that works has all of it, also when all its workers are busy */
     for (size_t i = 0; i < w->token_count; i++)
         if (working(&w->tokens[i]))
-            return roomier(&w->tokens[i], NULL);
-    return NULL;
+            works |= bit_of(&w->tokens[i]);
+    return works & ~q->avoid ? works & ~q->avoid : works;
+}
+
+static struct worker *choose(struct workers *w, const struct worker_request *q)
+{
+    unsigned of = candidates(w, q);
+    struct worker *best = NULL;
+
+    for (size_t n = 0; n < w->token_count; n++) {
+        const struct token *t = &w->tokens[(w->turn + n) % w->token_count];
+
+        if (!(of & bit_of(t)))
+            continue;
+        best = roomier(t, best);
+        if (!w->spread)
+            return best; /* the first has all of it, also when its workers are all busy */
+    }
+    if (w->spread)
+        w->turn = (w->turn + 1) % w->token_count;
+    return best;
 }
 
 static void take_earlier(uint64_t *first_us, uint64_t us)
@@ -291,7 +311,7 @@ static void pump(struct workers *w)
 
     for (size_t i = 0; i < w->token_count; i++)
         start_workers(&w->tokens[i]);
-    while (w->head && (k = choose(w)))
+    while (w->head && (k = choose(w, w->head)))
         worker_sign(k, pop(w));
     while (w->head && !hopeful(w)) {
         copy_failure(w, &why);

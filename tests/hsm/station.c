@@ -98,7 +98,7 @@ static void approve(struct station *s)
 
 void station_config(struct station *s, const char *more)
 {
-    char text[1024];
+    char text[2048];
 
     snprintf(text, sizeof text, "[station]\nname = line-1\n[token]\nmodule = %s\n%s", FAULTY_MODULE,
             more);

@@ -1,0 +1,612 @@
+/* Several tokens with one CA key: the real signerd and its workers, two SoftHSM tokens. The first is
+ * reached through the faulty module, so that it alone can be made to fail; and two pools in one
+ * process. */
+#include <dirent.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/config.h"
+#include "base/file.h"
+#include "hsm/ca.h"
+#include "hsm/signature.h"
+#include "hsm/signer_client.h"
+#include "hsm/workers.h"
+#include "tests/hsm/station.h"
+
+#define SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"
+#define PIN     "24681357"
+
+static struct station st;
+
+static void rest_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+/* ---- two tokens, one key */
+
+static void path_of(const char *name, char out[PATH_MAX])
+{
+    snprintf(out, PATH_MAX, "%s/%s", st.root, name);
+}
+
+static void write_file(const char *name, const char *text)
+{
+    char path[PATH_MAX];
+    struct err e = {0};
+
+    path_of(name, path);
+    ok(file_write(path, text, strlen(text), 0600, &e));
+}
+
+/* A self-signed CA, as its chain and as its key for the import. */
+static void make_ca(void)
+{
+    EVP_PKEY *key = help_key("P-256");
+    X509 *x = help_cert(key, "shared");
+    char path[PATH_MAX];
+    FILE *f;
+    X509V3_CTX ctx;
+    static const char *const extensions[][2] = {{"basicConstraints", "critical,CA:TRUE"},
+            {"keyUsage", "critical,keyCertSign,cRLSign"}, {"subjectKeyIdentifier", "hash"}};
+
+    X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
+    for (size_t i = 0; i < 3; i++) {
+        X509_EXTENSION *ext = X509V3_EXT_conf(NULL, &ctx, extensions[i][0], extensions[i][1]);
+
+        X509_add_ext(x, ext, -1);
+        X509_EXTENSION_free(ext);
+    }
+    X509_gmtime_adj(X509_getm_notAfter(x), 86400);
+    assert_true(X509_sign(x, key, EVP_sha256()) > 0);
+    paths_get(&st.paths, PATH_CA_CHAIN, path);
+    f = fopen(path, "we");
+    PEM_write_X509(f, x);
+    fclose(f);
+    path_of("ca.key", path);
+    f = fopen(path, "we");
+    PEM_write_PKCS8PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
+    fclose(f);
+    X509_free(x);
+    EVP_PKEY_free(key);
+}
+
+static void make_token(const char *label)
+{
+    char key[PATH_MAX];
+
+    path_of("ca.key", key);
+    assert_int_equal(station_run((const char *[]){"softhsm2-util", "--init-token", "--free",
+                             "--label", label, "--pin", PIN, "--so-pin", PIN, NULL}),
+            0);
+    assert_int_equal(station_run((const char *[]){"softhsm2-util", "--import", key, "--token",
+                             label, "--label", "issuing-ca", "--id", "02", "--pin", PIN, NULL}),
+            0);
+}
+
+/* more: further lines of [signer] and others */
+static void configure(const char *more)
+{
+    char text[2048];
+
+    snprintf(text, sizeof text,
+            "label = one\nworkers = 4\npin_file = %s/pin.one\nkeepalive_s = 1\n"
+            "[token two]\nmodule = " SOFTHSM "\nlabel = two\npin_file = %s/pin.two\n%s",
+            st.root, st.root, more);
+    station_config(&st, text);
+}
+
+static int setup(void **state)
+{
+    char path[PATH_MAX];
+
+    (void)state;
+    station_open(&st, NULL);
+    paths_get(&st.paths, PATH_SOFTHSM_CONF, path);
+    setenv("SOFTHSM2_CONF", path, 1);
+    make_ca();
+    make_token("one");
+    make_token("two");
+    unsetenv("SOFTHSM2_CONF");
+    write_file("pin.one", PIN "\n");
+    write_file("pin.two", PIN "\n");
+    configure("");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    station_close(&st);
+    return 0;
+}
+
+/* ---- what the status says */
+
+static json_t *token_status(size_t i)
+{
+    json_t *o = station_status(&st), *t = json_array_get(json_object_get(o, "tokens"), i);
+
+    assert_non_null(t);
+    json_incref(t);
+    json_decref(o);
+    return t;
+}
+
+static json_int_t token_number(size_t i, const char *key)
+{
+    json_t *t = token_status(i);
+    json_int_t n = json_integer_value(json_object_get(t, key));
+
+    json_decref(t);
+    return n;
+}
+
+static bool token_is(size_t i, const char *wanted)
+{
+    json_t *t = token_status(i);
+    bool is = strcmp(json_string_value(json_object_get(t, "state")), wanted) == 0;
+
+    json_decref(t);
+    return is;
+}
+
+static void wait_token(size_t i, const char *wanted)
+{
+    for (int tries = 0; tries < 2000; tries++) {
+        if (token_is(i, wanted))
+            return;
+        rest_ms(10);
+    }
+    fail_msg("token %zu did not become %s", i, wanted);
+}
+
+static void wait_working(size_t i, json_int_t count)
+{
+    for (int tries = 0; tries < 2000; tries++) {
+        if (token_number(i, "working") == count)
+            return;
+        rest_ms(10);
+    }
+    fail_msg("token %zu has not %lld working workers", i, (long long)count);
+}
+
+static pid_t worker_pid(size_t i)
+{
+    json_t *o = station_status(&st);
+    pid_t pid = (pid_t)json_integer_value(
+            json_object_get(json_array_get(json_object_get(o, "workers"), i), "pid"));
+
+    json_decref(o);
+    return pid;
+}
+
+/* ---- load */
+
+struct wanted {
+    struct burst *burst;
+    EVP_PKEY *key;
+    uint8_t nonce[NONCE_BYTES];
+    struct buf csr, proof;
+};
+struct burst {
+    sd_event *event;
+    sd_bus *bus;
+    size_t first, count, answered, failed;
+    struct wanted all[STATION_QUOTA];
+};
+
+static void on_cert(void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *why)
+{
+    struct wanted *q = ctx;
+
+    (void)bytes, (void)len;
+    q->burst->answered++;
+    if (why || !fresh) {
+        print_message("%s\n", why ? why->msg : "not fresh");
+        q->burst->failed++;
+    }
+}
+
+/* Asks for rows first, first + 1, ... all at once. */
+static void burst_begin(struct burst *b, size_t first, size_t count)
+{
+    struct err e = {0};
+
+    memset(b, 0, sizeof *b);
+    b->first = first;
+    b->count = count;
+    assert_true(sd_event_new(&b->event) >= 0);
+    ok(signer_open(&st.paths, b->event, &b->bus, &e));
+    for (size_t i = 0; i < count; i++) {
+        struct wanted *q = &b->all[i];
+
+        q->burst = b;
+        q->key = help_key("P-256");
+        ok(signer_nonce(st.bus, st.ticket.job, first + i, q->nonce, &e));
+        help_csr(q->key, q->nonce, "SHA256", &q->csr);
+        help_rows_proof(&st.rows, first + i, &q->proof);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct wanted *q = &b->all[i];
+        const struct buf *row = &st.rows.rows[first + i];
+
+        ok(signer_issue_async(b->bus,
+                &(struct signer_issue){st.jws, first + i, row->data, q->proof.data, q->csr.data,
+                        q->nonce, row->len, q->proof.len, q->csr.len},
+                on_cert, q, &e));
+    }
+    sd_bus_flush(b->bus);
+}
+
+static void burst_until(struct burst *b, size_t answered)
+{
+    while (b->answered < answered)
+        assert_true(sd_event_run(b->event, 20000000) > 0);
+}
+
+/* All answered, none lost, none refused. */
+static void burst_end(struct burst *b)
+{
+    burst_until(b, b->count);
+    assert_int_equal(b->failed, 0);
+    for (size_t i = 0; i < b->count; i++) {
+        buf_done(&b->all[i].csr);
+        buf_done(&b->all[i].proof);
+        EVP_PKEY_free(b->all[i].key);
+    }
+    sd_bus_close_unref(b->bus);
+    sd_event_unref(b->event);
+}
+
+static void burst(size_t first, size_t count)
+{
+    struct burst *b = malloc(sizeof *b);
+
+    burst_begin(b, first, count);
+    burst_end(b);
+    free(b);
+}
+
+static int issue(size_t i, struct err *e)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+    bool fresh;
+    int r = station_issue(&st, i, key, &cert, &fresh, e);
+
+    buf_done(&cert);
+    EVP_PKEY_free(key);
+    return r;
+}
+
+/* ---- hot unplug: the directory of the token with this label */
+
+static void token_dir(const char *label, char out[PATH_MAX])
+{
+    char tokens[PATH_MAX], path[PATH_MAX + 300], command[2 * PATH_MAX];
+    int n = 0;
+    DIR *d;
+
+    paths_get(&st.paths, PATH_TOKENS, tokens);
+    d = opendir(tokens);
+    assert_non_null(d);
+    for (struct dirent *f; (f = readdir(d));) {
+        snprintf(path, sizeof path, "%s/%s/token.object", tokens, f->d_name);
+        snprintf(command, sizeof command, "grep -q '%s ' %s 2>/dev/null", label, path);
+        if (f->d_name[0] != '.' && station_run((const char *[]){"sh", "-c", command, NULL}) == 0)
+            n = snprintf(out, PATH_MAX, "%s/%s", tokens, f->d_name);
+    }
+    closedir(d);
+    assert_true(n > 0 && n < PATH_MAX);
+}
+
+struct unplugged {
+    char from[PATH_MAX], to[PATH_MAX];
+};
+
+static void unplug(const char *label, struct unplugged *u)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "unplugged.%s", label);
+    token_dir(label, u->from);
+    path_of(name, u->to);
+    assert_int_equal(rename(u->from, u->to), 0);
+}
+
+static void replug(const struct unplugged *u)
+{
+    assert_int_equal(rename(u->to, u->from), 0);
+}
+
+/* ---- tests */
+
+static void the_first_signs_alone(void **state)
+{
+    (void)state;
+    station_start(&st);
+    wait_working(0, 4);
+    wait_working(1, 2);
+    burst(0, 24);
+    assert_int_equal(token_number(0, "signatures"), 24);
+    assert_int_equal(token_number(1, "signatures"), 0);
+    assert_int_equal(token_number(0, "errors"), 0);
+
+    json_t *t = token_status(0);
+    assert_string_equal(json_string_value(json_object_get(t, "section")), "token");
+    assert_string_equal(json_string_value(json_object_get(t, "label")), "one");
+    assert_true(json_real_value(json_object_get(t, "sign_ms_p50")) > 0);
+    assert_true(json_real_value(json_object_get(t, "sign_ms_p99")) >=
+                json_real_value(json_object_get(t, "sign_ms_p50")));
+    assert_true(json_is_null(json_object_get(t, "last_error")));
+    json_decref(t);
+}
+
+/* Taken away under load: nothing is lost. Back: it signs again. */
+static void the_next_takes_over(void **state)
+{
+    struct burst *b = malloc(sizeof *b);
+    struct unplugged u;
+    struct err e = {0};
+
+    (void)state;
+    station_start(&st);
+    wait_working(0, 4);
+    wait_working(1, 2);
+    burst_begin(b, 0, 40);
+    burst_until(b, 4);
+    unplug("one", &u);
+    burst_end(b);
+    wait_token(0, "down");
+    ok(issue(40, &e));
+    assert_true(token_number(1, "signatures") > 0);
+    assert_true(token_number(0, "errors") > 0);
+
+    json_t *o = station_status(&st);
+    assert_true(json_is_null(json_object_get(o, "error"))); /* the signer as a whole works */
+    json_decref(o);
+
+    replug(&u);
+    wait_token(0, "up");
+    json_int_t before = token_number(0, "signatures");
+    burst(41, 5);
+    assert_int_equal(token_number(0, "signatures"), before + 5);
+    free(b);
+}
+
+static void work_is_shared(void **state)
+{
+    (void)state;
+    configure("[signer]\ntokens = spread\n");
+    station_start(&st);
+    wait_working(0, 4);
+    wait_working(1, 2);
+    burst(0, 40);
+    assert_int_equal(token_number(0, "signatures") + token_number(1, "signatures"), 40);
+    assert_true(token_number(0, "signatures") >= 10);
+    assert_true(token_number(1, "signatures") >= 10);
+}
+
+/* One hangs, crashes or lies: its requests go to the other. */
+static void a_faulty_token_is_passed_over(void **state)
+{
+    static const char *const faults[] = {"wrong", "crash", "CKR_DEVICE_ERROR", "hang"};
+    struct err e = {0};
+
+    (void)state;
+    station_start(&st);
+    wait_working(1, 2);
+    for (size_t i = 0; i < 4; i++) {
+        wait_working(0, 4);
+        station_fault(&st, faults[i]);
+        ok(issue(i, &e));
+        station_fault(&st, "");
+    }
+}
+
+static void a_wrong_pin_stops_one_only(void **state)
+{
+    (void)state;
+    write_file("pin.one", "11111111\n");
+    station_start(&st);
+    wait_token(0, "stopped");
+    wait_working(1, 2);
+    for (size_t i = 0; i < 3; i++) {
+        burst(5 * i, 5);
+        rest_ms(400);
+    }
+    assert_int_equal(station_logins(&st), 1);
+    assert_int_equal(token_number(1, "signatures"), 15);
+    assert_true(token_is(0, "stopped"));
+
+    json_t *t = token_status(0);
+    assert_string_equal(
+            json_string_value(json_object_get(json_object_get(t, "last_error"), "name")),
+            "TokenPin");
+    json_decref(t);
+}
+
+static void all_away_is_told_and_ends(void **state)
+{
+    struct unplugged one, two;
+    struct err e = {0};
+    int tries = 0;
+
+    (void)state;
+    station_start(&st);
+    wait_working(0, 4);
+    wait_working(1, 2);
+    unplug("one", &one);
+    unplug("two", &two);
+    for (size_t i = 0; i < 6; i++) {
+        time_t begun = time(NULL);
+
+        assert_int_equal(issue(0, &e), -1);
+        assert_true(time(NULL) - begun <= BUS_TIMEOUT_MS / 1000);
+        assert_int_equal(err_class(e.id), ERR_CLASS_HSM);
+        assert_non_null(strstr(e.msg, "[token")); /* it says whose failure that is */
+        err_clear(&e);
+    }
+    replug(&two);
+    while (issue(1, &e) < 0) {
+        assert_true(++tries < 400);
+        err_clear(&e);
+        rest_ms(50);
+    }
+    assert_true(token_is(1, "up"));
+    replug(&one);
+    wait_token(0, "up");
+}
+
+/* Seen without a single request. */
+static void an_idle_token_is_looked_after(void **state)
+{
+    (void)state;
+    station_start(&st);
+    wait_working(0, 4);
+    write_file("removed", "");
+    wait_token(0, "down");
+    assert_true(token_number(0, "errors") >= 1);
+    assert_int_equal(token_number(0, "signatures"), 0);
+    char path[PATH_MAX];
+    path_of("removed", path);
+    unlink(path);
+    wait_token(0, "up");
+}
+
+/* A stopped worker holds two requests; a killed one had two. */
+static void two_in_flight_are_not_lost(void **state)
+{
+    struct burst *b = malloc(sizeof *b);
+    pid_t frozen;
+
+    (void)state;
+    configure("workers = 1\n"); /* of the second, which is not needed here */
+    station_start(&st);
+    wait_working(0, 4);
+    burst_begin(b, 0, 44);
+    burst_until(b, 2);
+    frozen = worker_pid(0);
+    kill(frozen, SIGSTOP);
+    kill(worker_pid(1), SIGKILL);
+    burst_end(b);
+    free(b);
+}
+
+/* ---- pools */
+
+struct pool_load {
+    const struct ca *ca;
+    size_t signed_, unavailable;
+};
+
+static void on_pool_signed(void *ctx, const uint8_t *sig, size_t len, const struct err *why)
+{
+    struct pool_load *l = ctx;
+    struct err e = {0};
+
+    if (why) {
+        assert_int_equal(why->id, ERR_UNAVAILABLE);
+        l->unavailable++;
+        return;
+    }
+    ok(signature_verify(l->ca->key, l->ca->alg, "0text", 5, sig, len, &e));
+    l->signed_++;
+}
+
+/* A CA of the station's ceremony: the issuing one, or the root alone. */
+static struct ca *load_ca(bool root)
+{
+    char chain[PATH_MAX], alone[PATH_MAX], text[8192];
+    struct buf pem = BUF_INIT;
+    struct err e = {0};
+    struct ca *ca;
+
+    paths_get(&st.paths, PATH_CA_CHAIN, chain);
+    if (root) {
+        ok(file_read(chain, sizeof text - 1, &pem, &e));
+        snprintf(text, sizeof text, "%s", strstr(buf_str(&pem) + 10, "-----BEGIN"));
+        write_file("root.pem", text);
+        path_of("root.pem", alone);
+        buf_done(&pem);
+    }
+    ok(ca_load(root ? alone : chain, &ca, &e));
+    return ca;
+}
+
+static void pools_live_side_by_side(void **state)
+{
+    struct pool_load load[2] = {{.ca = load_ca(false)}, {.ca = load_ca(true)}};
+    struct workers *pool[2];
+    struct config *config;
+    struct err e = {0};
+    char path[PATH_MAX];
+    sigset_t child, before;
+    sd_event *event;
+
+    (void)state;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, &before);
+    paths_get(&st.paths, PATH_CONFIG, path);
+    ok(config_load(path, &config, &e));
+    assert_true(sd_event_new(&event) >= 0);
+    for (size_t i = 0; i < 2; i++)
+        ok(workers_open(&(struct workers_options){event, SIGNERD_TOKEN, load[i].ca, config, i},
+                &pool[i], &e));
+    assert_int_equal(workers_count(pool[0]), 2);
+    assert_int_equal(workers_count(pool[1]), 1);
+    for (int n = 0; n < 10; n++)
+        for (size_t i = 0; i < 2; i++)
+            ok(workers_sign(pool[i], "0text", 5, on_pool_signed, &load[i], &e));
+    while (load[0].signed_ < 10 || load[1].signed_ < 10)
+        assert_true(sd_event_run(event, 20000000) > 0);
+    /* the second is closed in the middle of its work: every request is answered */
+    for (int n = 0; n < 10; n++)
+        ok(workers_sign(pool[1], "0text", 5, on_pool_signed, &load[1], &e));
+    workers_close(&pool[1]);
+    assert_int_equal(load[1].unavailable, 10);
+    ok(workers_sign(pool[0], "0text", 5, on_pool_signed, &load[0], &e));
+    while (load[0].signed_ < 11)
+        assert_true(sd_event_run(event, 20000000) > 0);
+    workers_close(&pool[0]);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    sd_event_unref(event);
+    config_free(&config);
+    ca_free((struct ca **)(uintptr_t)&load[0].ca);
+    ca_free((struct ca **)(uintptr_t)&load[1].ca);
+}
+
+static int setup_plain(void **state)
+{
+    (void)state;
+    station_open(&st, NULL);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+#define TOKENS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+            TOKENS_TEST(the_first_signs_alone),
+            TOKENS_TEST(the_next_takes_over),
+            TOKENS_TEST(work_is_shared),
+            TOKENS_TEST(a_faulty_token_is_passed_over),
+            TOKENS_TEST(a_wrong_pin_stops_one_only),
+            TOKENS_TEST(all_away_is_told_and_ends),
+            TOKENS_TEST(an_idle_token_is_looked_after),
+            TOKENS_TEST(two_in_flight_are_not_lost),
+            cmocka_unit_test_setup_teardown(pools_live_side_by_side, setup_plain, teardown),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -42,6 +42,12 @@ static void write_text(const struct station *s, const char *name, const char *te
     ok(file_write(path, text, strlen(text), mode, &e));
 }
 
+/* A token that a script has made: its lines in the section [token]; NULL: an embedded SoftHSM. */
+static const char *token_lines(void)
+{
+    return getenv("KEYLINE_TEST_TOKEN");
+}
+
 static void hold_ceremony(struct station *s, const char *const *options)
 {
     char passphrase[PATH_MAX];
@@ -100,8 +106,8 @@ void station_config(struct station *s, const char *more)
 {
     char text[2048];
 
-    snprintf(text, sizeof text, "[station]\nname = line-1\n[token]\nmodule = %s\n%s", FAULTY_MODULE,
-            more);
+    snprintf(text, sizeof text, "[station]\nname = line-1\n[token]\nmodule = %s\n%s\n%s",
+            FAULTY_MODULE, token_lines() ? token_lines() : "", more);
     write_text(s, "etc/keyline.conf", text, 0640);
 }
 
@@ -122,6 +128,14 @@ size_t station_logins(const struct station *s)
     return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
 }
 
+static void make_etc(const struct station *s)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/etc", s->root);
+    assert_int_equal(mkdir(path, 0755), 0);
+}
+
 void station_open(struct station *s, const char *const *ceremony_options)
 {
     struct err e = {0};
@@ -130,8 +144,12 @@ void station_open(struct station *s, const char *const *ceremony_options)
     help_mkdir(s->root);
     setenv("KEYLINE_ROOT", s->root, 1);
     setenv("KEYLINE_LOG", "error", 0);
-    unsetenv("SOFTHSM2_CONF");
     ok(paths_init(&s->paths, &e));
+    if (token_lines()) {
+        make_etc(s);
+        station_config(s, "");
+    } else
+        unsetenv("SOFTHSM2_CONF");
     hold_ceremony(s, ceremony_options);
     load_approver(s);
     approve(s);

@@ -20,7 +20,8 @@ struct station {
 #define STATION_ROWS  64
 #define STATION_QUOTA 48
 
-/* ceremony_options: further arguments of keyline-ceremony init, or NULL. */
+/* ceremony_options: further arguments of keyline-ceremony init, or NULL. The token is an embedded SoftHSM, or the one that
+ * $KEYLINE_TEST_TOKEN describes in lines of the section [token], its module being $KEYLINE_FAULT_MODULE. */
 void station_open(struct station *s, const char *const *ceremony_options);
 void station_close(struct station *s);
 void station_start(struct station *s);

@@ -10,16 +10,23 @@
 #include <unistd.h>
 #include <openssl/x509v3.h>
 #include "base/file.h"
+#include "base/text.h"
 #include "hsm/ca.h"
 #include "hsm/signature.h"
 #include "tests/hsm/station.h"
 #include "tests/hsm/worker_rig.h"
 
-#define CERTS 12
+#define CERTS         12
+#define COMES_BACK_MS 40000
 
 static struct station st;
 static struct ca *ca;
 static EVP_PKEY *device_key;
+
+static void rest_ms(int ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
+}
 
 static void verify(const struct buf *cert)
 {
@@ -45,7 +52,12 @@ static void verify(const struct buf *cert)
     X509_free(x);
 }
 
-/* Waits for a worker that works; any other refusal than "not yet" fails the test. */
+static void next_device(void)
+{
+    EVP_PKEY_free(device_key);
+    device_key = help_key("P-256");
+}
+
 static void issue(size_t row)
 {
     struct buf cert = BUF_INIT;
@@ -55,8 +67,7 @@ static void issue(size_t row)
     ok(station_issue(&st, row, device_key, &cert, &fresh, &e));
     verify(&cert);
     buf_done(&cert);
-    EVP_PKEY_free(device_key);
-    device_key = help_key("P-256");
+    next_device();
 }
 
 static void certificates_verify(void **state)
@@ -65,6 +76,11 @@ static void certificates_verify(void **state)
     station_start(&st);
     for (size_t i = 0; i < CERTS; i++)
         issue(i);
+    for (int i = 0; station_logins(&st) < 3; i++) {
+        assert_true(i < 200);
+        rest_ms(50);
+    }
+    rest_ms(500);
     station_stop(&st, SIGTERM);
     assert_int_equal(station_logins(&st), 3); /* the ceremony's, and one a worker */
 }
@@ -141,6 +157,47 @@ static void key_is_found_by_its_public_half(void **state)
     buf_done(&sig);
 }
 
+static int shell(const char *command)
+{
+    return station_run((const char *[]){"bash", "-c", command, NULL});
+}
+
+/* The token is taken away under a running signer, and comes back: by the commands that the script
+ * gives for it. A module that has all it needs in memory may sign on; it is told here. */
+static void pulled_and_plugged_in(void **state)
+{
+    const char *pull = getenv("KEYLINE_TEST_PULL"), *plug = getenv("KEYLINE_TEST_PLUG");
+    struct buf cert = BUF_INIT;
+    struct err e = {0};
+    int64_t start;
+    bool fresh;
+
+    (void)state;
+    if (!pull || !plug)
+        skip();
+    station_start(&st);
+    issue(CERTS + 3);
+    assert_int_equal(shell(pull), 0);
+    if (station_issue(&st, CERTS + 4, device_key, &cert, &fresh, &e) < 0) {
+        printf("removed: %s (%s)\n", err_name(e.id), e.msg);
+        assert_int_equal(err_class(e.id), ERR_CLASS_HSM);
+        err_clear(&e);
+    } else
+        printf("removed: what runs signs on\n");
+    assert_int_equal(shell(plug), 0);
+    start = time_monotonic_ms();
+    while (station_issue(&st, CERTS + 4, device_key, &cert, &fresh, &e) < 0) {
+        if (err_class(e.id) != ERR_CLASS_HSM || time_monotonic_ms() - start > COMES_BACK_MS)
+            fail_msg("%s: %s", err_name(e.id), e.msg);
+        err_clear(&e);
+        rest_ms(50);
+    }
+    printf("back after %d ms\n", (int)(time_monotonic_ms() - start));
+    station_stop(&st, SIGTERM);
+    buf_done(&cert);
+    next_device();
+}
+
 /* A figure for docs/tokens.md, not a bar. */
 static void rate(void **state)
 {
@@ -150,7 +207,7 @@ static void rate(void **state)
     (void)state;
     station_config(&st, "");
     station_start(&st);
-    issue(CERTS + 3);
+    issue(CERTS + 5);
     snprintf(pid, sizeof pid, "%d", (int)st.signerd);
     assert_int_equal(station_run((const char *[]){
                              BENCH_SIGNER, "correct horse", "4", count ? count : "50", pid, NULL}),
@@ -169,7 +226,7 @@ static int open_all(void **state)
     station_open(&st, (const char *[]){"--key-type", key_type, NULL});
     paths_get(&st.paths, PATH_CA_CHAIN, path);
     ok(ca_load(path, &ca, &e));
-    device_key = help_key("P-256");
+    next_device();
     return 0;
 }
 
@@ -189,6 +246,7 @@ int main(int argc, char **argv)
             cmocka_unit_test(killed_worker_is_replaced),
             cmocka_unit_test(wrong_pin_is_tried_once),
             cmocka_unit_test(key_is_found_by_its_public_half),
+            cmocka_unit_test(pulled_and_plugged_in),
             cmocka_unit_test(rate),
     };
 

@@ -126,6 +126,20 @@ int file_write(const char *path, const void *bytes, size_t len, mode_t mode, str
     return sync_parent(path, e);
 }
 
+int file_remove(const char *path, struct err *e)
+{
+    if (unlink(path) < 0)
+        return errno == ENOENT ? 0 : err_set_errno(e, errno, "remove %s", path);
+    return sync_parent(path, e);
+}
+
+int file_rename(const char *from, const char *to, struct err *e)
+{
+    if (rename(from, to) < 0)
+        return err_set_errno(e, errno, "rename %s to %s", from, to);
+    return sync_parent(to, e);
+}
+
 static int make_dir(const char *path, mode_t mode, struct err *e)
 {
     if (mkdir(path, mode) == 0) {

@@ -41,6 +41,8 @@
 #define CERT_BYTES_MAX        8192u
 #define CHAIN_BYTES_MAX       32768u
 #define CA_RETIRED_MAX        16u                  /* 20 years each; all chains fit into one bus message */
+#define CA_EXPIRY_NOTICE_DAYS 365                 /* a new certificate from an offline root takes people, rooms and travel */
+#define CA_EXPIRY_URGENT_DAYS 90                  /* from then on doctor fails */
 #define NONCE_BYTES           32u
 #define NONCE_VALID_S         300                  /* RSA-4096 key generation on a small MCU takes minutes */
 

@@ -16,19 +16,15 @@
 #include "base/paths.h"
 #include "base/text.h"
 
-#define CHAIN_CERTS_MAX  8  /* longer chains do not fit into devices */
-#define KEY_ID_BYTES_MAX 32 /* a whole SHA-256 */
+#define CHAIN_CERTS_MAX 8 /* longer chains do not fit into devices */
 
-static int read_chain(const char *path, STACK_OF(X509) * chain, struct err *e)
+static int read_chain(
+        const char *path, const struct buf *pem, STACK_OF(X509) * chain, struct err *e)
 {
-    struct buf pem = BUF_INIT;
-    BIO *bio = NULL;
+    BIO *bio = BIO_new_mem_buf(pem->data, (int)pem->len);
     X509 *x;
     int r = -1;
 
-    if (file_read(path, CHAIN_BYTES_MAX, &pem, e) < 0)
-        goto out;
-    bio = BIO_new_mem_buf(pem.data, (int)pem.len);
     while (bio && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
         if (!sk_X509_push(chain, x)) {
             X509_free(x);
@@ -45,7 +41,6 @@ static int read_chain(const char *path, STACK_OF(X509) * chain, struct err *e)
 out:
     ERR_clear_error();
     BIO_free(bio);
-    buf_done(&pem);
     return r;
 }
 
@@ -92,10 +87,10 @@ static int read_issuer(struct ca *ca, struct err *e)
 {
     const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(ca->cert);
 
-    if (!id || ASN1_STRING_length(id) < 1 || ASN1_STRING_length(id) > KEY_ID_BYTES_MAX)
+    if (!id || ASN1_STRING_length(id) < 1 || ASN1_STRING_length(id) > CA_KEY_ID_MAX)
         return err_set(e, ERR_CONFIG,
                 "the issuing CA's certificate has no subjectKeyIdentifier of 1 to %d bytes",
-                KEY_ID_BYTES_MAX);
+                CA_KEY_ID_MAX);
     ca->key_id = (struct cert_bytes){ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id)};
     if (X509_NAME_get0_der(X509_get_subject_name(ca->cert), &ca->subject.bytes, &ca->subject.len) !=
                     1 ||
@@ -109,7 +104,7 @@ static int read_issuer(struct ca *ca, struct err *e)
     return signature_alg_of(ca->key, &ca->alg, e);
 }
 
-int ca_load(const char *path, struct ca **ret, struct err *e)
+int ca_parse(const char *path, const struct buf *pem, struct ca **ret, struct err *e)
 {
     STACK_OF(X509) *chain = sk_X509_new_null();
     struct ca *ca = calloc(1, sizeof *ca);
@@ -119,7 +114,7 @@ int ca_load(const char *path, struct ca **ret, struct err *e)
         err_set(e, ERR_NOMEM, "no memory for the CA chain");
         goto out;
     }
-    if (read_chain(path, chain, e) < 0 || check_links(path, chain, e) < 0)
+    if (read_chain(path, pem, chain, e) < 0 || check_links(path, chain, e) < 0)
         goto out;
     for (int i = 0; i < sk_X509_num(chain); i++)
         if (append_der(sk_X509_value(chain, i), &ca->chain, e) < 0)
@@ -138,6 +133,17 @@ int ca_load(const char *path, struct ca **ret, struct err *e)
 out:
     sk_X509_pop_free(chain, X509_free);
     ca_free(&ca);
+    return r;
+}
+
+int ca_load(const char *path, struct ca **ret, struct err *e)
+{
+    struct buf pem = BUF_INIT;
+    int r = file_read(path, CHAIN_BYTES_MAX, &pem, e);
+
+    if (r == 0)
+        r = ca_parse(path, &pem, ret, e);
+    buf_done(&pem);
     return r;
 }
 
@@ -266,7 +272,7 @@ int ca_set_chains(const struct ca_set *s, struct buf *out, struct err *e)
 
 int ca_retired_path(const struct paths *p, const struct ca *ca, char out[PATH_MAX], struct err *e)
 {
-    char dir[PATH_MAX], digits[2 * KEY_ID_BYTES_MAX + 1];
+    char dir[PATH_MAX], digits[2 * CA_KEY_ID_MAX + 1];
 
     paths_get(p, PATH_CA_RETIRED, dir);
     hex_format(ca->key_id.bytes, ca->key_id.len, digits);

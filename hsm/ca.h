@@ -10,6 +10,8 @@
 struct err;
 struct paths;
 
+#define CA_KEY_ID_MAX 32 /* a whole SHA-256 */
+
 struct ca {
     X509 *cert;    /* the issuing CA */
     EVP_PKEY *key; /* its public key */
@@ -26,6 +28,8 @@ struct ca {
 /* PEM file, issuing CA first. Checks that every certificate is a CA, signs the one before it, and that the last one is a
  * root. ERR_NOT_FOUND, ERR_CONFIG. */
 int ca_load(const char *path, struct ca **ret, struct err *e);
+/* The same from memory; name stands in errors. */
+int ca_parse(const char *name, const struct buf *pem, struct ca **ret, struct err *e);
 void ca_free(struct ca **ca);
 /* ERR_CA_EXPIRED when the issuing CA may not sign at this time (Unix seconds): it is over, or the clock is wrong. */
 int ca_check_time(const struct ca *ca, int64_t now, struct err *e);

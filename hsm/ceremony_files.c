@@ -2,14 +2,12 @@
  * what it removes carries the mark of a run that did not come to its end. */
 #include "hsm/ceremony_files.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include "base/buf.h"
 #include "base/config.h"
 #include "base/err.h"
@@ -18,23 +16,28 @@
 
 #define PIN_RANDOM_BYTES    16
 #define APPROVERS_BYTES_MAX (1u << 20)
-#define MARK_TEXT           "A ceremony (keyline init) began here and did not finish. Run it again.\n"
+#define MARK_TEXT           "%s\nA ceremony began here and did not finish. Run it again.\n"
+#define MARK_BYTES_MAX      256
 
-/* of which kinds of ceremony each file is, and in whose directory */
+/* first word of the mark */
+static const char *const scope_names[CEREMONY_SCOPE_COUNT] = {
+        [CEREMONY_TOKEN_ONLY] = "token", [CEREMONY_CA] = "ca", [CEREMONY_STATION] = "station"};
+
+/* which ceremony makes each file, and in whose directory */
 static const struct {
     const char *name;
     enum { IN_ETC, IN_STATE } where;
-    int external_too;
+    enum ceremony_scope scope;
 } files[CEREMONY_FILE_COUNT] = {
-        [CEREMONY_SOFTHSM_CONF] = {"softhsm2.conf", IN_ETC, 0},
-        [CEREMONY_PIN] = {"token.pin", IN_ETC, 0},
-        [CEREMONY_SO_PIN] = {"token.so-pin", IN_ETC, 0},
-        [CEREMONY_TOKENS] = {"signer/tokens", IN_STATE, 0},
-        [CEREMONY_TOKENS_BACKUP] = {"signer/tokens.backup", IN_STATE, 0},
-        [CEREMONY_CHAIN] = {"ca/chain.pem", IN_ETC, 1},
-        [CEREMONY_ROOT] = {"ca/root.pem", IN_ETC, 1},
-        [CEREMONY_APPROVER_KEY] = {"approver.key", IN_ETC, 1},
-        [CEREMONY_APPROVER_CERT] = {"approver.pem", IN_ETC, 1},
+        [CEREMONY_SOFTHSM_CONF] = {"softhsm2.conf", IN_ETC, CEREMONY_TOKEN_ONLY},
+        [CEREMONY_PIN] = {"token.pin", IN_ETC, CEREMONY_TOKEN_ONLY},
+        [CEREMONY_SO_PIN] = {"token.so-pin", IN_ETC, CEREMONY_TOKEN_ONLY},
+        [CEREMONY_TOKENS] = {"signer/tokens", IN_STATE, CEREMONY_TOKEN_ONLY},
+        [CEREMONY_TOKENS_BACKUP] = {"signer/tokens.backup", IN_STATE, CEREMONY_TOKEN_ONLY},
+        [CEREMONY_CHAIN] = {"ca/chain.pem", IN_ETC, CEREMONY_CA},
+        [CEREMONY_ROOT] = {"ca/root.pem", IN_ETC, CEREMONY_CA},
+        [CEREMONY_APPROVER_KEY] = {"approver.key", IN_ETC, CEREMONY_STATION},
+        [CEREMONY_APPROVER_CERT] = {"approver.pem", IN_ETC, CEREMONY_STATION},
 };
 
 static int join(char out[PATH_MAX], const char *dir, const char *name, struct err *e)
@@ -69,9 +72,11 @@ int ceremony_files_init(
     return file_mkdirs(dir, 0750, e);
 }
 
-static int ours(const struct ceremony_files *f, int i)
+/* A real HSM's token is not ours to make. */
+static bool makes(const struct ceremony_files *f, enum ceremony_scope scope, int i)
 {
-    return f->kind == CEREMONY_EMBEDDED || files[i].external_too;
+    return files[i].scope <= scope &&
+           (f->kind == CEREMONY_EMBEDDED || files[i].scope != CEREMONY_TOKEN_ONLY);
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
@@ -97,31 +102,66 @@ static int take_back_anchor(const struct ceremony_files *f, struct err *e)
     return r;
 }
 
+static int read_mark(const struct ceremony_files *f, enum ceremony_scope *ret, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    size_t len;
+    int r = -1;
+
+    if (file_read(f->mark, MARK_BYTES_MAX, &text, e) < 0 || !buf_str(&text))
+        goto out;
+    len = strcspn(buf_str(&text), "\n");
+    for (int i = 0; i < CEREMONY_SCOPE_COUNT && r < 0; i++)
+        if (strlen(scope_names[i]) == len && memcmp(scope_names[i], text.data, len) == 0) {
+            *ret = (enum ceremony_scope)i;
+            r = 0;
+        }
+    if (r < 0)
+        err_set(e, ERR_CONFIG, "%s does not say which ceremony began", f->mark);
+out:
+    buf_done(&text);
+    return r;
+}
+
+/* What was there before that run, an approver above all, is not its own. */
 static int clear_unfinished(const struct ceremony_files *f, struct err *e)
 {
-    if (take_back_anchor(f, e) < 0)
+    enum ceremony_scope scope;
+
+    if (read_mark(f, &scope, e) < 0 || (scope == CEREMONY_STATION && take_back_anchor(f, e) < 0))
         return -1;
     fprintf(stderr, "An earlier ceremony did not finish; what it left is removed and everything is "
                     "made anew.\n");
     for (int i = 0; i < CEREMONY_FILE_COUNT; i++)
-        if (ours(f, i) && nftw(f->at[i], remove_one, 8, FTW_DEPTH | FTW_PHYS) < 0 &&
+        if (makes(f, scope, i) && nftw(f->at[i], remove_one, 8, FTW_DEPTH | FTW_PHYS) < 0 &&
                 errno != ENOENT)
             return err_set_errno(e, errno, "remove %s", f->at[i]);
     return 0;
 }
 
-int ceremony_files_begin(struct ceremony_files *f, struct err *e)
+int ceremony_files_begin(struct ceremony_files *f, enum ceremony_scope scope, struct err *e)
 {
+    char mark[MARK_BYTES_MAX];
     struct stat st;
 
+    f->scope = scope;
     if (lstat(f->mark, &st) == 0 && clear_unfinished(f, e) < 0)
         return -1;
     for (int i = 0; i < CEREMONY_FILE_COUNT; i++)
-        if (ours(f, i) && lstat(f->at[i], &st) == 0)
+        if (makes(f, scope, i) && lstat(f->at[i], &st) == 0)
             return err_set(e, ERR_EXISTS,
                     "%s is there already: a ceremony is held once, and nothing was changed",
                     f->at[i]);
-    return file_write(f->mark, MARK_TEXT, strlen(MARK_TEXT), 0640, e);
+    snprintf(mark, sizeof mark, MARK_TEXT, scope_names[scope]);
+    return file_write(f->mark, mark, strlen(mark), 0640, e);
+}
+
+bool ceremony_files_token_missing(const struct ceremony_files *f)
+{
+    struct stat st;
+
+    return f->kind == CEREMONY_EMBEDDED &&
+           (lstat(f->at[CEREMONY_SOFTHSM_CONF], &st) < 0 || lstat(f->mark, &st) == 0);
 }
 
 static int append_key(struct buf *out, const char *section, const char **last, const char *key,
@@ -196,29 +236,25 @@ int ceremony_files_embedded(const struct ceremony_files *f, struct err *e)
     return r;
 }
 
-int ceremony_files_finish(
-        const struct ceremony_files *f, const void *approver_pem, size_t len, struct err *e)
+static int add_anchor(const struct ceremony_files *f, const struct buf *pem, struct err *e)
 {
     struct buf anchors = BUF_INIT;
     struct err missing = {0};
-    int dir, r = -1;
+    int r = -1;
 
     if (file_read(f->approvers, APPROVERS_BYTES_MAX, &anchors, &missing) < 0 &&
-            missing.id != ERR_NOT_FOUND) {
+            missing.id != ERR_NOT_FOUND)
         err_set(e, missing.id, "%.400s", missing.msg);
-        goto out;
-    }
-    if (buf_append(&anchors, approver_pem, len, e) < 0 ||
-            file_write(f->approvers, anchors.data, anchors.len, 0644, e) < 0)
-        goto out;
-    dir = open(f->paths.etc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (unlink(f->mark) < 0 || dir < 0 || fsync(dir) < 0)
-        err_set_errno(e, errno, "remove %s", f->mark);
-    else
-        r = 0;
-    if (dir >= 0)
-        close(dir);
-out:
+    else if (buf_append(&anchors, pem->data, pem->len, e) == 0)
+        r = file_write(f->approvers, anchors.data, anchors.len, 0644, e);
     buf_done(&anchors);
     return r;
+}
+
+int ceremony_files_finish(
+        const struct ceremony_files *f, const struct buf *approver_pem, struct err *e)
+{
+    if (approver_pem && add_anchor(f, approver_pem, e) < 0)
+        return -1;
+    return file_remove(f->mark, e);
 }

@@ -2,12 +2,13 @@
  * born in the token, and that its signatures verify. Must never see a private key: all it gets is
  * the public half. */
 #include "hsm/ceremony_token.h"
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
 #include "hsm/ckr.h"
 #include "hsm/der.h"
+#include "hsm/key_search.h"
 
 #define SLOTS_MAX 64
 #define RSA_BITS  3072
@@ -225,6 +226,7 @@ static int read_public(struct ceremony_token *t, CK_OBJECT_HANDLE key, enum cere
     if (curve->len ? put_point(t, key, ret->alg, &d, e) < 0 : put_rsa(t, key, &d, e) < 0)
         return -1;
     cert_key_id(d.bytes + d.left, der_len(&d), ret->key_id);
+    ret->key_id_len = CERT_KEY_ID_BYTES;
     der_wrap_bits(&d, 0);
     mark = der_len(&d);
     if (curve->len)
@@ -240,17 +242,44 @@ static int read_public(struct ceremony_token *t, CK_OBJECT_HANDLE key, enum cere
     return 0;
 }
 
+/* What module_check_key() sees may have been set later; these say how the key came to be. A token
+ * that does not know them is believed. */
+static int check_birth(struct ceremony_token *t, CK_OBJECT_HANDLE key, struct err *e)
+{
+    static const struct {
+        CK_ATTRIBUTE_TYPE type;
+        const char *not_so;
+    } facts[] = {
+            {CKA_LOCAL, "was not made in the token"},
+            {CKA_ALWAYS_SENSITIVE, "was not sensitive at all times"},
+            {CKA_NEVER_EXTRACTABLE, "was extractable at some time"},
+    };
+
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
+        CK_BBOOL yes = CK_TRUE;
+        CK_ATTRIBUTE a = {facts[i].type, &yes, sizeof yes};
+        CK_RV rv = t->module.f->C_GetAttributeValue(t->session, key, &a, 1);
+
+        if (rv != CKR_OK && rv != CKR_ATTRIBUTE_TYPE_INVALID)
+            return ckr_err(e, rv, "read the CA key's attributes");
+        if (rv == CKR_OK && a.ulValueLen == sizeof yes && !yes)
+            return err_set(e, ERR_KEY_POLICY, "the new CA key %s", facts[i].not_so);
+    }
+    return 0;
+}
+
 int ceremony_token_keygen(struct ceremony_token *t, enum ceremony_key_type type,
         struct ceremony_key *ret, struct err *e)
 {
-    CK_OBJECT_HANDLE public_key, private_key;
+    CK_OBJECT_HANDLE public_key;
     struct err none = {0};
 
-    if (module_find_key(&t->module, t->session, &ret->name, &private_key, &none) == 0 ||
+    if (module_find_key(&t->module, t->session, &ret->name, &ret->handle, &none) == 0 ||
             none.id == ERR_CONFIG)
         return err_set(e, ERR_EXISTS, "the token has a private key '%s' already", ret->name.label);
-    if (generate(t, type, &ret->name, &public_key, &private_key, e) < 0 ||
-            module_check_key(&t->module, t->session, private_key, e) < 0)
+    if (generate(t, type, &ret->name, &public_key, &ret->handle, e) < 0 ||
+            module_check_key(&t->module, t->session, ret->handle, e) < 0 ||
+            check_birth(t, ret->handle, e) < 0)
         return err_context(e, "key %s", ret->name.label);
     ret->alg = key_types[type].alg;
     return read_public(t, public_key, type, ret, e);
@@ -261,17 +290,15 @@ static int sign_raw(struct ceremony_token *t, const struct ceremony_key *key, co
 {
     struct module_mechanism how;
     struct buf input = BUF_INIT;
-    CK_OBJECT_HANDLE handle;
     CK_MECHANISM m = {0};
     CK_RV rv;
     int r = -1;
 
-    if (module_find_key(&t->module, t->session, &key->name, &handle, e) < 0 ||
-            module_mechanism(&t->module, t->slot, t->session, handle, &how, e) < 0 ||
+    if (module_mechanism(&t->module, t->slot, t->session, key->handle, &how, e) < 0 ||
             module_sign_input(&how, bytes, len, &input, e) < 0)
         goto out;
     m.mechanism = how.type;
-    rv = t->module.f->C_SignInit(t->session, &m, handle);
+    rv = t->module.f->C_SignInit(t->session, &m, key->handle);
     if (rv == CKR_OK)
         rv = t->module.f->C_Sign(t->session, input.data, input.len, raw, raw_len);
     r = rv == CKR_OK ? 0 : ckr_err(e, rv, "sign in the token");
@@ -296,4 +323,64 @@ int ceremony_token_sign(struct ceremony_token *t, const struct ceremony_key *key
         r = signature_verify(public_key, key->alg, bytes, len, ret_sig->data, ret_sig->len, e);
     EVP_PKEY_free(public_key);
     return r;
+}
+
+/* ---- keys that are there */
+
+#define PAIR_MAX 16 /* objects of one id and label: a pair, and whatever else was put beside it */
+
+static int describe(X509 *cert, struct ceremony_key *ret, struct err *e)
+{
+    const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(cert);
+    uint8_t *at = ret->spki;
+    int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), NULL);
+
+    if (!id || ASN1_STRING_length(id) > CA_KEY_ID_MAX)
+        return err_set(e, ERR_CONFIG,
+                "a CA's certificate has no subjectKeyIdentifier of at most %d bytes",
+                CA_KEY_ID_MAX);
+    if (len <= 0 || (size_t)len > sizeof ret->spki)
+        return err_set(e, ERR_CONFIG, "the certificate's public key cannot be read");
+    ret->spki_len = (size_t)i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &at);
+    ret->key_id_len = (size_t)ASN1_STRING_length(id);
+    memcpy(ret->key_id, ASN1_STRING_get0_data(id), ret->key_id_len);
+    return signature_alg_of(X509_get0_pubkey(cert), &ret->alg, e);
+}
+
+int ceremony_token_find(struct ceremony_token *t, X509 *cert, const struct module_key_name *guess,
+        struct ceremony_key *ret, struct err *e)
+{
+    static const char probe[] = "keyline: whose private key is this?";
+    struct buf signature = BUF_INIT;
+    int r = -1;
+
+    *ret = (struct ceremony_key){0};
+    if (describe(cert, ret, e) == 0 &&
+            key_search(&t->module, t->session, guess, ret->spki, ret->spki_len, &ret->name,
+                    &ret->handle, e) == 0 &&
+            module_check_key(&t->module, t->session, ret->handle, e) == 0)
+        r = ceremony_token_sign(t, ret, probe, sizeof probe, &signature, e);
+    buf_done(&signature);
+    return r;
+}
+
+int ceremony_token_destroy(
+        struct ceremony_token *t, const struct module_key_name *name, struct err *e)
+{
+    uint8_t id[MODULE_KEY_ID_MAX];
+    CK_ATTRIBUTE wanted[] = {
+            {CKA_ID, id, name->id_len}, {CKA_LABEL, text(name->label), strlen(name->label)}};
+    CK_OBJECT_HANDLE found[PAIR_MAX];
+    size_t count;
+
+    memcpy(id, name->id, sizeof id);
+    if (module_find_objects(&t->module, t->session, wanted, 2, found, PAIR_MAX, &count, e) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        CK_RV rv = t->module.f->C_DestroyObject(t->session, found[i]);
+
+        if (rv != CKR_OK)
+            return ckr_err(e, rv, "destroy a key in the token");
+    }
+    return 0;
 }

@@ -1,10 +1,11 @@
-/* The embedded token's directory. Promises never to replace a file that has any content: only an
- * empty one comes back. */
+/* The embedded token's directory. Promises never to replace or remove a file that has any content: an
+ * empty one comes back from its copy, or, when it never had one, goes. */
 #include "hsm/embedded.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,6 +119,13 @@ static int copy_object(const char *from, const char *to, struct err *e)
     return r;
 }
 
+static bool is_token_object(const char *path)
+{
+    const char *name = strrchr(path, '/');
+
+    return strcmp(name ? name + 1 : path, "token.object") == 0;
+}
+
 static int restore_object(const char *object, const char *copy, struct err *e)
 {
     const char *dot = strrchr(object, '.');
@@ -125,6 +133,11 @@ static int restore_object(const char *object, const char *copy, struct err *e)
 
     if (!dot || strcmp(dot, ".object") != 0 || stat(object, &st) < 0 || st.st_size > 0)
         return 0;
+    if (stat(copy, &st_copy) < 0 && errno == ENOENT && !is_token_object(object)) {
+        /* whoever makes keys holds our lock until they are copied: this one's maker was killed */
+        log_warning("token-file-unfinished", LOG_STR("file", object));
+        return file_remove(object, e);
+    }
     if (stat(copy, &st_copy) < 0 || st_copy.st_size == 0)
         return err_set(e, ERR_TOKEN_ABSENT,
                 "%s was left empty by an interrupted login, and there is no copy at %s: restore "

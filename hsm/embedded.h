@@ -12,5 +12,6 @@ int embedded_env(const struct paths *p);
 int embedded_lock(const struct paths *p, int *ret_fd, struct err *e);
 /* Copies the token's files to state/signer/tokens.backup. */
 int embedded_backup(const struct paths *p, struct err *e);
-/* With the lock held: puts back object files that were left empty, and logs it. ERR_TOKEN_ABSENT when the copy lacks one. */
+/* With the lock held: puts back object files that were left empty, and logs it; keys that a killed ceremony was making have
+ * no copy and are removed. ERR_TOKEN_ABSENT when the token's own object has no copy. */
 int embedded_restore(const struct paths *p, struct err *e);

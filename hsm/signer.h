@@ -8,6 +8,7 @@
 
 struct authority;
 struct bus_server;
+struct ca_watch;
 struct config;
 struct err;
 struct issuer;
@@ -21,6 +22,7 @@ struct signer {
     struct config *config;
     struct ca_set cas;
     const struct ca *ca; /* the active one of them */
+    struct ca_watch *ca_watch;
     struct authority *authority;
     struct ledger *ledger;
     struct workers *workers;

@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "hsm/authority.h"
 #include "hsm/ca.h"
+#include "hsm/ca_watch.h"
 #include "hsm/issuer.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
@@ -82,11 +83,15 @@ static int signer_start(struct signer *s, struct err *e)
             .station = s->station,
             .nonce_valid_s = config_num(s->config, "signer", "nonce_valid_s"),
     };
-    return issuer_open(&parts, &s->issuer, e) < 0 ? -1 : signer_door_open(s, e);
+    if (issuer_open(&parts, &s->issuer, e) < 0 ||
+            ca_watch_open(s->event, &s->paths, s->ca, &s->ca_watch, e) < 0)
+        return -1;
+    return signer_door_open(s, e);
 }
 
 static void signer_stop(struct signer *s)
 {
+    ca_watch_close(&s->ca_watch);
     workers_close(&s->workers);
     issuer_close(&s->issuer);
     bus_server_close(&s->door);

@@ -114,20 +114,27 @@ static int run_method(struct cli *c, struct err *e)
     return r;
 }
 
+/* The verb's words, then everything behind them as it was typed. */
 static int run_program(struct cli *c, struct err *e)
 {
-    char path[PATH_MAX];
-    char **argv = calloc(c->arg_count + 3, sizeof *argv);
-    if (!argv)
-        return err_set(e, ERR_NOMEM, "no memory for %zu arguments", c->arg_count);
+    char path[PATH_MAX], *words = strdup(c->verb->name), *rest = words, *word;
+    char **argv = calloc(c->arg_count + 4, sizeof *argv);
+    size_t n = 0;
+    if (!argv || !words) {
+        err_set(e, ERR_NOMEM, "no memory for %zu arguments", c->arg_count);
+        goto out;
+    }
     paths_program(c->verb->program, path);
-    argv[0] = path;
-    argv[1] = (char *)(uintptr_t)c->verb->name; /* execv's old signature; it changes nothing */
+    argv[n++] = path;
+    while ((word = strsep(&rest, " ")))
+        argv[n++] = word;
     for (size_t i = 0; i < c->arg_count; i++)
-        argv[i + 2] = (char *)(uintptr_t)c->args[i];
+        argv[n++] = (char *)(uintptr_t)c->args[i]; /* execv's old signature; it changes nothing */
     execv(path, argv);
     err_set_errno(e, errno, "start %s", path);
+out:
     free(argv);
+    free(words);
     return -1;
 }
 

@@ -43,7 +43,9 @@
     }
 #define COLUMNS                                                                                    \
     TEXT("columns", "A,B,..", "only these members, tab-separated, no header: for scripts")
-#define REASON TEXT("reason", "TEXT", "why, for the record")
+#define ORGANIZATION TEXT("organization", "NAME", "stands in the certificates")
+#define KEY_TYPE     TEXT("key-type", "TYPE", "of the CA's keys: p256 (default), p384 or rsa3072")
+#define REASON       TEXT("reason", "TEXT", "why, for the record")
 
 const struct verb_option verb_globals[] = {
         SWITCH("json", "print the appliance's answer, or its error, as one line of JSON"),
@@ -57,10 +59,7 @@ const struct verb verb_table[] = {
                 .name = "init",
                 .args = "",
                 .help = "Make the token, the CA, the approver's key and the configuration",
-                .options = OPTIONS(TEXT("organization", "NAME",
-                                           "stands in the certificates; default: Keyline"),
-                        TEXT("key-type", "TYPE",
-                                "of the CA's keys: p256 (default), p384 or rsa3072"),
+                .options = OPTIONS(ORGANIZATION, KEY_TYPE,
                         FILE_("approver-passphrase-file", "FILE",
                                 "its first line protects the approver's key; else it is asked "
                                 "for")),
@@ -300,6 +299,47 @@ const struct verb verb_table[] = {
                 .examples = EXAMPLES("keyline sync retry"),
                 .method = "SyncRetry",
                 .show = sync_show,
+        },
+        {
+                .name = "ca init",
+                .args = "",
+                .help = "Make the token, the CA and the configuration, without an approver",
+                .options = OPTIONS(ORGANIZATION, KEY_TYPE),
+                .examples = EXAMPLES("keyline ca init --organization \"Example GmbH\""),
+                .program = "keyline-ceremony",
+        },
+        {
+                .name = "ca request",
+                .args = "",
+                .help = "Make a new issuing CA's key, and the request that an offline root signs",
+                .options = OPTIONS(ORGANIZATION, KEY_TYPE,
+                        FILE_("out", "FILE", "write it there; default: standard output"),
+                        SWITCH("give-up", "destroy the key of the request that waits")),
+                .examples = EXAMPLES("keyline ca request --out issuing.csr",
+                        "keyline ca request --key-type p384 --out /media/usb/issuing.csr",
+                        "keyline ca request --give-up"),
+                .program = "keyline-ceremony",
+        },
+        {
+                .name = "ca import",
+                .args = "FILE",
+                .args_min = 1,
+                .args_max = 1,
+                .help = "Put the chain that the root answered in force",
+                .options = OPTIONS(
+                        TEXT("fingerprint", "SHA256", "of the root: do not ask, refuse any other"),
+                        SWITCH("yes", "do not ask whether the root is the right one")),
+                .examples = EXAMPLES("keyline ca import /media/usb/chain.pem",
+                        "keyline ca import chain.pem --fingerprint 3f:d2:..:91"),
+                .program = "keyline-ceremony",
+        },
+        {
+                .name = "ca rollover",
+                .args = "",
+                .help = "Put a new issuing CA in force, below the root in this station's token",
+                .options = OPTIONS(ORGANIZATION, KEY_TYPE),
+                .examples = EXAMPLES("keyline ca rollover", "keyline ca rollover --key-type p384"),
+                .program = "keyline-ceremony",
         },
         {
                 .name = "ca show",

@@ -101,6 +101,29 @@ static void failed_write_keeps_the_old(void **state)
     buf_done(&b);
 }
 
+static void remove_and_rename(void **state)
+{
+    const char *one = scratch_path(state, "one");
+    char *from = strdup(one);
+    const char *to = scratch_path(state, "two");
+    struct buf b = BUF_INIT;
+    struct err e = {0};
+    assert_ok(file_write(from, "new", 3, 0600, &e), &e);
+    assert_ok(file_write(to, "old", 3, 0600, &e), &e);
+    assert_ok(file_rename(from, to, &e), &e);
+    assert_ok(file_read(to, 3, &b, &e), &e);
+    assert_string_equal(buf_str(&b), "new");
+    assert_int_equal(entries(*state), 1);
+    assert_int_equal(file_rename(from, to, &e), -1);
+    assert_int_equal(e.id, ERR_IO);
+    err_clear(&e);
+    assert_ok(file_remove(to, &e), &e);
+    assert_ok(file_remove(to, &e), &e);
+    assert_int_equal(entries(*state), 0);
+    buf_done(&b);
+    free(from);
+}
+
 static void directories(void **state)
 {
     char path[PATH_MAX];
@@ -173,6 +196,7 @@ int main(void)
             scratch_test(reads_have_a_limit),
             scratch_test(missing_and_odd_files),
             scratch_test(failed_write_keeps_the_old),
+            scratch_test(remove_and_rename),
             scratch_test(directories),
             scratch_test(secrets),
     };

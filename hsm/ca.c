@@ -83,6 +83,20 @@ static int read_time(const ASN1_TIME *t, int64_t *ret)
     return 0;
 }
 
+static int append_spki(X509 *x, struct buf *out, struct err *e)
+{
+    X509_PUBKEY *key = X509_get_X509_PUBKEY(x);
+    int len = i2d_X509_PUBKEY(key, NULL);
+    uint8_t *at;
+
+    if (len <= 0)
+        return err_set(e, ERR_CONFIG, "the issuing CA's public key cannot be read");
+    if (buf_reserve(out, (size_t)len, &at, e) < 0)
+        return -1;
+    out->len += (size_t)i2d_X509_PUBKEY(key, &at);
+    return 0;
+}
+
 static int read_issuer(struct ca *ca, struct err *e)
 {
     const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(ca->cert);
@@ -101,6 +115,8 @@ static int read_issuer(struct ca *ca, struct err *e)
     ca->key = X509_get_pubkey(ca->cert);
     if (!ca->key)
         return err_set(e, ERR_CONFIG, "the issuing CA's public key cannot be read");
+    if (append_spki(ca->cert, &ca->spki, e) < 0)
+        return -1;
     return signature_alg_of(ca->key, &ca->alg, e);
 }
 
@@ -154,6 +170,7 @@ void ca_free(struct ca **ca)
     EVP_PKEY_free((*ca)->key);
     X509_free((*ca)->cert);
     buf_done(&(*ca)->chain);
+    buf_done(&(*ca)->spki);
     free(*ca);
     *ca = NULL;
 }

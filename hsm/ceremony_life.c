@@ -43,7 +43,8 @@ static int key_in_use(struct ceremony_station *s, const struct module_key_name *
     return 0;
 }
 
-/* The token is logged in. Afterwards no request waits, and no key without a CA is left of one. */
+/* The token is logged in. Afterwards no request waits, and no key without a CA is left of one. 1: its key has become a
+ * CA's, only the last step was missing. */
 static int settle(struct ceremony_station *s, struct err *e)
 {
     struct module_key_name name;
@@ -57,9 +58,10 @@ static int settle(struct ceremony_station *s, struct err *e)
         return -1;
     }
     used = key_in_use(s, &name, e);
-    if (used < 0 || (!used && ceremony_token_destroy(&s->token, &name, e) < 0))
+    if (used < 0 || (!used && ceremony_token_destroy(&s->token, &name, e) < 0) ||
+            ceremony_store_clear_request(&s->paths, e) < 0)
         return -1;
-    return ceremony_store_clear_request(&s->paths, e);
+    return used;
 }
 
 /* 1: a request waits, *ret_pem gets it; 0: none does. One whose answer is installed already, by a run
@@ -101,8 +103,7 @@ static int make_key(struct ceremony_station *s, const struct ceremony_options *o
     enum ceremony_key_type type;
 
     *ret = (struct ceremony_key){0};
-    if (ceremony_key_type(o, &type, e) < 0 || settle(s, e) < 0 ||
-            ceremony_store_new_key(&s->paths, &ret->name, e) < 0)
+    if (ceremony_key_type(o, &type, e) < 0 || ceremony_store_new_key(&s->paths, &ret->name, e) < 0)
         return -1;
     return ceremony_token_keygen(&s->token, type, ret, e);
 }
@@ -142,7 +143,7 @@ static int make_request(struct ceremony_station *s, const struct ceremony_option
             ceremony_make_token(&s->files, s->config, e) < 0)
         return -1;
     if (find_organization(s, o, &organization, e) == 0 && ceremony_station_login(s, e) == 0 &&
-            make_key(s, o, &key, e) == 0 &&
+            settle(s, e) >= 0 && make_key(s, o, &key, e) == 0 &&
             ceremony_request_pem(&s->token, &key, buf_str(&organization), ret_pem, e) == 0 &&
             ceremony_station_logout(s, e) == 0)
         r = ceremony_store_put_request(&s->paths, ret_pem, e);
@@ -177,7 +178,7 @@ static int give_up(struct ceremony_station *s, struct err *e)
     if (ceremony_store_key(&s->paths, &name, &why) < 0 &&
             ceremony_store_request(&s->paths, &pem, &why) < 0)
         err_set(e, ERR_NOT_FOUND, "no request waits");
-    else if (ceremony_station_login(s, e) == 0 && settle(s, e) == 0)
+    else if (ceremony_station_login(s, e) == 0 && settle(s, e) >= 0)
         r = ceremony_station_logout(s, e);
     if (r == 0)
         printf("The request is given up; a certificate for it is of no use any more.\n");
@@ -421,6 +422,7 @@ static int append_rest(const struct ca *ca, struct buf *pem, struct err *e)
     return r;
 }
 
+/* The token is logged in, and is logged out on success. */
 static int certify_next(struct ceremony_station *s, const struct ceremony_options *o,
         struct ca **ret, struct err *e)
 {
@@ -429,7 +431,7 @@ static int certify_next(struct ceremony_station *s, const struct ceremony_option
     X509 *above = NULL;
     int r = -1;
 
-    if (find_organization(s, o, &organization, e) == 0 && ceremony_station_login(s, e) == 0 &&
+    if (find_organization(s, o, &organization, e) == 0 &&
             find_above(s, &above, &above_key, e) == 0 && make_key(s, o, &key, e) == 0 &&
             ceremony_issuing(&s->token, &above_key, above, &key, buf_str(&organization), &pem, e) ==
                     0 &&
@@ -442,30 +444,44 @@ static int certify_next(struct ceremony_station *s, const struct ceremony_option
     return r;
 }
 
+static int roll_over(struct ceremony_station *s, const struct ceremony_options *o, struct err *e)
+{
+    struct ca *next = NULL;
+    int done, r = -1;
+
+    if (ceremony_station_login(s, e) < 0)
+        return -1;
+    done = settle(s, e);
+    if (done == 1) {
+        /* an earlier run was cut off behind its decisive step: to make yet another CA is not what
+         * was asked for */
+        printf("The roll-over that was cut off is complete.\n");
+        if (ceremony_store_install(&s->paths, &s->cas, s->cas.active, e) == 0)
+            r = ceremony_station_logout(s, e);
+    } else if (done == 0 && certify_next(s, o, &next, e) == 0 && check_place(s, next, e) == 0)
+        r = ceremony_store_install(&s->paths, &s->cas, next, e);
+    if (r == 0)
+        say_active(next ? next : s->cas.active);
+    ca_free(&next);
+    return r;
+}
+
 int ceremony_rollover(const struct ceremony_options *o, struct err *e)
 {
     struct ceremony_station s;
     struct buf waiting = BUF_INIT;
-    struct ca *next = NULL;
-    int r = -1, waits;
+    int r = ceremony_station_open(&s, e);
 
-    if (ceremony_station_open(&s, e) < 0)
-        goto out;
-    if (!s.cas.active) {
-        err_set(e, ERR_NOT_FOUND, "there is no CA here yet: run 'keyline init'");
-        goto out;
-    }
-    waits = pending(&s, &waiting, e);
-    if (waits == 1)
-        err_set(e, ERR_BAD_STATE,
+    if (r == 0 && !s.cas.active)
+        r = err_set(e, ERR_NOT_FOUND, "there is no CA here yet: run 'keyline init'");
+    if (r == 0)
+        r = pending(&s, &waiting, e);
+    if (r == 1)
+        r = err_set(e, ERR_BAD_STATE,
                 "a request waits for the root's answer: import it, or give it up "
                 "(ca request --give-up)");
-    else if (waits == 0 && certify_next(&s, o, &next, e) == 0 && check_place(&s, next, e) == 0)
-        r = ceremony_store_install(&s.paths, &s.cas, next, e);
     if (r == 0)
-        say_active(next);
-out:
-    ca_free(&next);
+        r = roll_over(&s, o, e);
     buf_done(&waiting);
     ceremony_station_close(&s);
     return r;

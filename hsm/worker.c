@@ -336,22 +336,9 @@ static int make_process(struct worker *k, struct err *e)
     return r;
 }
 
-/* The worker logs in now; the key it shall sign with is found by its public half. */
-static int ask_description(struct worker *k, struct err *e)
-{
-    uint8_t *spki = NULL;
-    int len = i2d_PUBKEY(k->options.ca->key, &spki);
-    int r = len > 0 && len <= (int)WIRE_BODY_MAX
-                    ? send_request(k, WIRE_DESCRIBE, spki, (size_t)len, e)
-                    : err_set(e, ERR_NOMEM, "the CA's public key cannot be written");
-
-    OPENSSL_free(spki);
-    set_deadline(k, START_TIMEOUT_MS);
-    return r;
-}
-
 int worker_start(struct worker *k, struct err *e)
 {
+    const struct buf *spki = &k->options.ca->spki;
     int r;
 
     if (make_process(k, e) < 0) {
@@ -366,7 +353,8 @@ int worker_start(struct worker *k, struct err *e)
         r = sd_event_add_io(k->options.event, &k->io, k->fd, EPOLLIN, on_readable, k);
     if (r < 0) {
         err_set_errno(e, -r, "watch a worker");
-    } else if (ask_description(k, e) == 0) {
+    } else if (send_request(k, WIRE_DESCRIBE, spki->data, spki->len, e) == 0) {
+        set_deadline(k, START_TIMEOUT_MS);
         return 0;
     }
     fail(k, e);

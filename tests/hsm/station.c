@@ -218,6 +218,52 @@ int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_ce
     return r;
 }
 
+/* The last certificate of a PEM file, in a file of its own. */
+static void split_root(const struct buf *chain, const char *path)
+{
+    static const char mark[] = "-----BEGIN CERTIFICATE-----";
+    const char *text = (const char *)chain->data, *at, *last = NULL;
+    struct err e = {0};
+
+    for (at = strstr(text, mark); at; at = strstr(at + 1, mark))
+        last = at;
+    assert_non_null(last);
+    ok(file_write(path, last, strlen(last), 0600, &e));
+}
+
+void station_verify(const struct station *s, const struct buf *cert, const char *chain)
+{
+    char leaf[PATH_MAX], whole[PATH_MAX], root[PATH_MAX];
+    const uint8_t *at = cert->data;
+    X509 *x = d2i_X509(NULL, &at, (long)cert->len);
+    struct buf pem = BUF_INIT, above = BUF_INIT;
+    struct err e = {0};
+    FILE *f;
+
+    assert_non_null(x);
+    snprintf(leaf, sizeof leaf, "%s/leaf.pem", s->root);
+    snprintf(whole, sizeof whole, "%s/whole.pem", s->root);
+    snprintf(root, sizeof root, "%s/anchor.pem", s->root);
+    f = fopen(leaf, "we");
+    PEM_write_X509(f, x);
+    fclose(f);
+    X509_free(x);
+    ok(file_read(chain, 1u << 20, &above, &e));
+    assert_non_null(buf_str(&above));
+    split_root(&above, root);
+    ok(file_read(leaf, 1u << 20, &pem, &e));
+    ok(buf_append(&pem, above.data, above.len, &e));
+    ok(file_write(whole, pem.data, pem.len, 0600, &e));
+    buf_done(&pem);
+    buf_done(&above);
+    assert_int_equal(station_run((const char *[]){"openssl", "verify", "-x509_strict", "-purpose",
+                             "sslclient", "-CAfile", root, "-untrusted", chain, leaf, NULL}),
+            0);
+    assert_int_equal(station_run((const char *[]){"certtool", "--verify", "--load-ca-certificate",
+                             root, "--infile", whole, "--outfile", "/dev/null", NULL}),
+            0);
+}
+
 json_t *station_status(struct station *s)
 {
     struct buf json = BUF_INIT;

@@ -1,0 +1,520 @@
+/* The CA's later life with the real programs and a real SoftHSM: roll-over under a running signer, an
+ * offline root played by openssl, and a kill at every step after which some CA must work. */
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/file.h"
+#include "base/text.h"
+#include "hsm/ca.h"
+#include "hsm/signer_client.h"
+#include "tests/hsm/station.h"
+
+#define FILE_MAX (1u << 20)
+
+static struct station st;
+
+static int setup(void **state)
+{
+    (void)state;
+    station_open(&st, NULL);
+    station_config(&st, "");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    station_close(&st);
+    return 0;
+}
+
+/* ---- programs */
+
+/* A shell command in the station's directory, its text in $STATION/said. */
+static int sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static int sh(const char *fmt, ...)
+{
+    char command[4096];
+    size_t n = (size_t)snprintf(command, sizeof command, "cd %s && exec >said 2>&1; ", st.root);
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(command + n, sizeof command - n, fmt, args);
+    va_end(args);
+    return station_run((const char *[]){"sh", "-c", command, NULL});
+}
+
+static void said(const char *words)
+{
+    char path[PATH_MAX];
+    struct buf text = BUF_INIT;
+    struct err e = {0};
+
+    snprintf(path, sizeof path, "%s/said", st.root);
+    ok(file_read(path, FILE_MAX, &text, &e));
+    if (!buf_str(&text) || !strstr(buf_str(&text), words))
+        fail_msg("'%s' was not said, but: %s", words, buf_str(&text));
+    buf_done(&text);
+}
+
+#define did(...)                                                                                   \
+    do {                                                                                           \
+        if (sh(__VA_ARGS__) != 0)                                                                  \
+            said("(success)");                                                                     \
+    } while (0)
+
+static bool there_is(const char *name)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/%s", st.root, name);
+    return access(path, F_OK) == 0;
+}
+
+/* ---- CAs and certificates */
+
+static void load_cas(struct ca_set *ret)
+{
+    struct err e = {0};
+
+    ok(ca_set_load(&st.paths, ret, &e));
+}
+
+/* The issuer's subjectKeyIdentifier is the certificate's authorityKeyIdentifier. */
+static const struct ca *issuer_of(const struct ca_set *cas, const struct buf *cert)
+{
+    const uint8_t *at = cert->data;
+    X509 *x = d2i_X509(NULL, &at, (long)cert->len);
+    const ASN1_OCTET_STRING *id;
+    const struct ca *ca;
+
+    assert_non_null(x);
+    id = X509_get0_authority_key_id(x);
+    assert_non_null(id);
+    ca = ca_set_find(cas, ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id));
+    X509_free(x);
+    return ca;
+}
+
+/* Under the CA in force, and verified by others. */
+static void issue_under_active(size_t row, EVP_PKEY *key, struct buf *ret_cert)
+{
+    char chain[PATH_MAX];
+    struct ca_set cas;
+    struct err e = {0};
+    bool fresh = false;
+
+    ok(station_issue(&st, row, key, ret_cert, &fresh, &e));
+    assert_true(fresh);
+    load_cas(&cas);
+    assert_ptr_equal(issuer_of(&cas, ret_cert), cas.active);
+    ca_set_done(&cas);
+    paths_get(&st.paths, PATH_CA_CHAIN, chain);
+    station_verify(&st, ret_cert, chain);
+}
+
+static void serves(size_t row)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+
+    station_start(&st);
+    issue_under_active(row, key, &cert);
+    station_stop(&st, SIGTERM);
+    buf_done(&cert);
+    EVP_PKEY_free(key);
+}
+
+static int64_t issued(void)
+{
+    json_t *o = station_status(&st);
+    int64_t n = json_integer_value(json_object_get(o, "issued"));
+
+    json_decref(o);
+    return n;
+}
+
+/* signerd ends by itself, in order, when another CA is put in force. */
+static void signer_ends(void)
+{
+    int status = -1;
+
+    st.bus = sd_bus_close_unref(st.bus);
+    for (int i = 0; i < 500; i++) {
+        pid_t r = waitpid(st.signerd, &status, WNOHANG);
+
+        assert_true(r >= 0);
+        if (r > 0) {
+            assert_true(WIFEXITED(status));
+            assert_int_equal(WEXITSTATUS(status), 0);
+            st.signerd = 0;
+            return;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    fail_msg("signerd did not notice the new chain");
+}
+
+/* ---- roll-over */
+
+static void rollover_under_way(void **state)
+{
+    EVP_PKEY *old_key = help_key("P-256"), *new_key = help_key("P-256");
+    struct buf old_cert = BUF_INIT, again = BUF_INIT, new_cert = BUF_INIT;
+    char retired[PATH_MAX];
+    struct ca_set cas;
+    struct err e = {0};
+    bool fresh = true;
+
+    (void)state;
+    station_start(&st);
+    issue_under_active(0, old_key, &old_cert);
+    did("%s ca rollover", CEREMONY);
+    signer_ends();
+    station_start(&st);
+    issue_under_active(1, new_key, &new_cert);
+    /* the old one stays what it was: given back when asked for again, counted, and valid */
+    ok(station_issue(&st, 0, old_key, &again, &fresh, &e));
+    assert_false(fresh);
+    assert_int_equal(again.len, old_cert.len);
+    assert_memory_equal(again.data, old_cert.data, again.len);
+    assert_int_equal(issued(), 2);
+    load_cas(&cas);
+    assert_int_equal(cas.retired_count, 1);
+    assert_ptr_equal(issuer_of(&cas, &old_cert), cas.retired[0]);
+    assert_int_equal(cas.active->root_not_after, cas.retired[0]->root_not_after);
+    assert_true(cas.active->not_after <= cas.active->root_not_after);
+    ok(ca_retired_path(&st.paths, cas.retired[0], retired, &e));
+    station_verify(&st, &old_cert, retired);
+    ca_set_done(&cas);
+    /* another kind of key, and a third generation */
+    did("%s ca rollover --key-type p384 --organization 'Other'", CEREMONY);
+    signer_ends();
+    serves(2);
+    load_cas(&cas);
+    assert_int_equal(cas.retired_count, 2);
+    assert_non_null(strstr(cas.active->subject_text, "/O=Other/"));
+    ca_set_done(&cas);
+    buf_done(&old_cert);
+    buf_done(&new_cert);
+    buf_done(&again);
+    EVP_PKEY_free(old_key);
+    EVP_PKEY_free(new_key);
+}
+
+static void a_damaged_chain_does_not_stop_the_signer(void **state)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+    char chain[PATH_MAX];
+    struct err e = {0};
+    bool fresh;
+
+    (void)state;
+    station_start(&st);
+    paths_get(&st.paths, PATH_CA_CHAIN, chain);
+    ok(file_write(chain, "rubbish", 7, 0644, &e));
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
+    buf_done(&cert);
+    EVP_PKEY_free(key);
+}
+
+/* ---- an offline root */
+
+static void make_root(const char *options)
+{
+    did("openssl req -x509 %s -nodes -days 3650 -subj '/O=Maker/CN=Offline Root' "
+        "-addext basicConstraints=critical,CA:TRUE,pathlen:1 "
+        "-addext keyUsage=critical,keyCertSign,cRLSign -keyout root.key -out root.pem",
+            options);
+    did("openssl x509 -in root.pem -noout -fingerprint -sha256 | cut -d= -f2 >root.sha256");
+}
+
+static void sign_request(const char *csr, const char *options)
+{
+    did("openssl x509 -req -in %s -CA root.pem -CAkey root.key -CAcreateserial "
+        "-copy_extensions copyall -days 3000 %s -out issuing.pem && cat issuing.pem root.pem "
+        ">chain.pem",
+            csr, options);
+}
+
+static void an_offline_root(void **state)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+    struct ca_set cas;
+
+    (void)state;
+    station_start(&st);
+    issue_under_active(0, key, &cert);
+    make_root("-newkey rsa:3072");
+    did("%s ca request --out issuing.csr", CEREMONY);
+    did("openssl req -in issuing.csr -noout -verify -text");
+    said("CA:TRUE, pathlen:0");
+    said("Certificate Sign, CRL Sign");
+    /* asked again it is the same; other wishes are refused; a roll-over waits */
+    did("%s ca request 2>/dev/null | cmp - ../%s/issuing.csr", CEREMONY, strrchr(st.root, '/') + 1);
+    assert_int_equal(sh("%s ca request --key-type p384", CEREMONY), 1);
+    said("[BadState]");
+    assert_int_equal(sh("%s ca rollover", CEREMONY), 1);
+    said("a request waits");
+    sign_request("issuing.csr", "");
+    assert_int_equal(sh("%s ca import chain.pem --fingerprint $(printf '%%064d' 0)", CEREMONY), 1);
+    said("the root is not the one");
+    assert_int_equal(sh("%s ca import chain.pem --fingerprint abc", CEREMONY), 1);
+    said("64 hexadecimal digits");
+    assert_int_equal(sh("setsid %s ca import chain.pem </dev/null", CEREMONY), 1);
+    said("give --fingerprint");
+    assert_int_equal(sh("%s ca import issuing.pem --yes", CEREMONY), 1);
+    said("root must stand last");
+    assert_int_equal(sh("%s ca import no-such.pem --yes", CEREMONY), 1);
+    said("[NotFound]");
+    assert_true(there_is("etc/ca/request.pem"));
+    did("%s ca import chain.pem --fingerprint $(cat root.sha256)", CEREMONY);
+    signer_ends();
+    assert_false(there_is("etc/ca/request.pem"));
+    assert_false(there_is("etc/ca/request.key"));
+    did("cmp root.pem etc/ca/root.pem || openssl verify -CAfile etc/ca/root.pem root.pem");
+    buf_done(&cert);
+    cert = BUF_INIT;
+    EVP_PKEY_free(key);
+    key = help_key("P-384");
+    station_start(&st);
+    issue_under_active(1, key, &cert);
+    load_cas(&cas);
+    assert_int_equal(cas.retired_count, 1);
+    ca_set_done(&cas);
+    /* the root's key is not here: no roll-over without it */
+    assert_int_equal(sh("%s ca rollover", CEREMONY), 1);
+    said("ca request");
+    assert_false(there_is("etc/ca/request.key"));
+    /* what is in force may be imported again; it changes nothing */
+    did("%s ca import chain.pem --yes", CEREMONY);
+    assert_int_equal(issued(), 2);
+    buf_done(&cert);
+    EVP_PKEY_free(key);
+}
+
+/* openssl ca, as many makers keep their root: with a short validity, which ends meanwhile. */
+static void a_ca_that_ends(void **state)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+    struct err e = {0};
+    char end[32];
+    time_t at;
+    struct tm tm;
+
+    (void)state;
+    make_root("-newkey ec -pkeyopt ec_paramgen_curve:P-384");
+    did("printf '[ca]\\ndefault_ca=d\\n[d]\\ndatabase=index\\nserial=serial\\nnew_certs_dir=.\\n"
+        "certificate=root.pem\\nprivate_key=root.key\\ndefault_md=sha256\\npolicy=p\\n"
+        "copy_extensions=copyall\\nunique_subject=no\\n[p]\\norganizationName=optional\\n"
+        "commonName=supplied\\n' >ca.conf && : >index && echo 01 >serial");
+    did("%s ca request --out issuing.csr --key-type rsa3072", CEREMONY);
+    at = time(NULL) + 4;
+    gmtime_r(&at, &tm);
+    strftime(end, sizeof end, "%Y%m%d%H%M%SZ", &tm);
+    did("openssl ca -batch -config ca.conf -in issuing.csr -enddate %s -out issuing.pem && "
+        "cat issuing.pem root.pem >chain.pem",
+            end);
+    did("%s ca import chain.pem --yes", CEREMONY);
+    station_start(&st);
+    issue_under_active(0, key, &cert);
+    while (time(NULL) <= at)
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    EVP_PKEY_free(key);
+    key = help_key("P-256");
+    buf_done(&cert);
+    cert = BUF_INIT;
+    refused(station_issue(&st, 1, key, &cert, &(bool){false}, &e), CA_EXPIRED);
+    station_stop(&st, SIGTERM);
+    /* it is over; the import refuses it from now on */
+    assert_int_equal(sh("%s ca import chain.pem --yes", CEREMONY), 1);
+    said("was valid until");
+    buf_done(&cert);
+    EVP_PKEY_free(key);
+}
+
+static void strangers_are_refused(void **state)
+{
+    struct buf before = BUF_INIT, after = BUF_INIT;
+    char chain[PATH_MAX];
+    struct err e = {0};
+
+    (void)state;
+    paths_get(&st.paths, PATH_CA_CHAIN, chain);
+    ok(file_read(chain, FILE_MAX, &before, &e));
+    make_root("-newkey ec -pkeyopt ec_paramgen_curve:P-256");
+    /* a key that was never in the token */
+    did("openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout x.key "
+        "-subj /CN=stranger -addext basicConstraints=critical,CA:TRUE,pathlen:0 "
+        "-addext keyUsage=critical,keyCertSign,cRLSign -addext subjectKeyIdentifier=hash "
+        "-out x.csr");
+    sign_request("x.csr", "");
+    assert_int_equal(sh("%s ca import chain.pem --yes", CEREMONY), 1);
+    said("not for a key of this station's token");
+    /* the request is answered with less than it asked for */
+    did("%s ca request --out issuing.csr", CEREMONY);
+    did("printf 'basicConstraints=critical,CA:TRUE\\nkeyUsage=critical,keyCertSign,cRLSign\\n"
+        "subjectKeyIdentifier=hash\\n' >ext");
+    did("openssl x509 -req -in issuing.csr -CA root.pem -CAkey root.key -CAcreateserial -days 9 "
+        "-extfile ext -out issuing.pem && cat issuing.pem root.pem >chain.pem");
+    assert_int_equal(sh("%s ca import chain.pem --yes", CEREMONY), 1);
+    said("pathlen:0");
+    /* given up: an answer comes too late */
+    sign_request("issuing.csr", "");
+    did("%s ca request --give-up", CEREMONY);
+    assert_int_equal(sh("%s ca request --give-up", CEREMONY), 1);
+    said("no request waits");
+    assert_int_equal(sh("%s ca import chain.pem --yes", CEREMONY), 1);
+    said("not for a key of this station's token");
+    ok(file_read(chain, FILE_MAX, &after, &e));
+    assert_int_equal(before.len, after.len);
+    assert_memory_equal(before.data, after.data, after.len);
+    serves(0);
+    buf_done(&before);
+    buf_done(&after);
+}
+
+static void a_key_that_could_leave_is_refused(void **state)
+{
+    (void)state;
+    make_root("-newkey ec -pkeyopt ec_paramgen_curve:P-256");
+    /* imported into the token from outside: it was never only there */
+    did("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out x.key");
+    did("openssl req -new -key x.key -subj /CN=x -addext "
+        "basicConstraints=critical,CA:TRUE,pathlen:0 "
+        "-addext keyUsage=critical,keyCertSign,cRLSign -addext subjectKeyIdentifier=hash "
+        "-out x.csr");
+    sign_request("x.csr", "");
+    did("openssl pkey -in x.key -pubout -outform DER -out x.pub && "
+        "openssl pkey -in x.key -outform DER -out x.der");
+    did("export SOFTHSM2_CONF=$PWD/etc/softhsm2.conf; for t in pubkey:x.pub privkey:x.der; do "
+        "pkcs11-tool --module /usr/lib/softhsm/libsofthsm2.so --login --pin $(cat etc/token.pin) "
+        "--write-object ${t#*:} --type ${t%%:*} --id 77 --label x --extractable || exit 1; done");
+    assert_int_equal(sh("%s ca import chain.pem --yes", CEREMONY), 1);
+    said("[KeyPolicy]");
+}
+
+/* ---- stations that begin without a CA */
+
+static void a_fresh_station(void **state)
+{
+    char fresh[128], approver[PATH_MAX];
+    struct err e = {0};
+
+    (void)state;
+    snprintf(fresh, sizeof fresh, "%s/fresh", st.root);
+    snprintf(approver, sizeof approver, "%s/etc/approver.key", fresh);
+    make_root("-newkey ec -pkeyopt ec_paramgen_curve:P-256");
+    did("export KEYLINE_ROOT=%s; %s ca request --organization 'Maker' --out issuing.csr", fresh,
+            CEREMONY);
+    sign_request("issuing.csr", "");
+    did("export KEYLINE_ROOT=%s; %s ca import chain.pem --fingerprint $(cat root.sha256)", fresh,
+            CEREMONY);
+    assert_false(there_is("fresh/etc/approver.key"));
+    assert_false(there_is("fresh/etc/ceremony.unfinished"));
+    assert_int_equal(sh("export KEYLINE_ROOT=%s; %s ca init", fresh, CEREMONY), 1);
+    said("[Exists]");
+    /* ca init beside an approver of one's own: cut off at its end it takes back only what it made */
+    did("rm -rf %s && mkdir -p %s/etc && echo mine >%s", fresh, fresh, approver);
+    did("export KEYLINE_ROOT=%s; %s ca init --organization Maker", fresh, CEREMONY);
+    did("echo ca >%s/etc/ceremony.unfinished", fresh);
+    did("export KEYLINE_ROOT=%s; %s ca init --organization Maker", fresh, CEREMONY);
+    said("everything is made anew");
+    did("grep -q mine %s", approver);
+    assert_false(there_is("fresh/etc/approver.pem"));
+    ok(file_remove(approver, &e));
+}
+
+static void wrong_words(void **state)
+{
+    (void)state;
+    assert_int_equal(sh("%s ca", CEREMONY), 2);
+    assert_int_equal(sh("%s ca show", CEREMONY), 2);
+    assert_int_equal(sh("%s ca import", CEREMONY), 2);
+    assert_int_equal(sh("%s ca import a b", CEREMONY), 2);
+    assert_int_equal(sh("%s ca rollover --out x", CEREMONY), 2);
+    assert_int_equal(sh("%s ca init --approver-passphrase-file x", CEREMONY), 2);
+    assert_int_equal(sh("%s ca request --key-type dsa", CEREMONY), 2);
+    did("%s --help", CEREMONY);
+    did("flock etc/ca sh -c '! %s ca rollover' && grep -q BadState said", CEREMONY);
+}
+
+/* ---- kills */
+
+/* What a ceremony changes goes through these. */
+#define STEPS "write,rename,unlink,fsync,ftruncate,openat,flock"
+
+static void save(void)
+{
+    did("rm -rf %s.saved && cp -a %s %s.saved", st.root, st.root, st.root);
+}
+
+static void restore(void)
+{
+    assert_int_equal(station_run((const char *[]){"sh", "-c",
+                             "rm -rf \"$0\" && cp -a \"$0.saved\" \"$0\"", st.root, NULL}),
+            0);
+}
+
+/* Kills the ceremony at its nth step, for every stride-th n; each time a CA must serve, and the same
+ * ceremony must come to its end. Returns how many points there were. */
+static size_t kill_everywhere(const char *words, size_t stride, const char *left_over)
+{
+    size_t killed = 0;
+
+    save();
+    for (size_t n = 1;; n += stride) {
+        int status = sh("strace -f -qq -o /dev/null -e trace=%s -e inject=%s:signal=KILL:when=%zu "
+                        "%s %s",
+                STEPS, STEPS, n, CEREMONY, words);
+
+        serves(0);
+        if (status == 0)
+            break;
+        killed++;
+        if (sh("%s %s", CEREMONY, words) != 0) {
+            print_error("killed at step %zu\n", n);
+            said("(success)");
+        }
+        assert_true(!left_over == !there_is("etc/ca/request.key"));
+        serves(1);
+        restore();
+    }
+    did("rm -rf %s.saved", st.root);
+    return killed;
+}
+
+static void killed_rollover(void **state)
+{
+    (void)state;
+    assert_true(kill_everywhere("ca rollover", 7, NULL) > 10);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test_setup_teardown(rollover_under_way, setup, teardown),
+            cmocka_unit_test_setup_teardown(
+                    a_damaged_chain_does_not_stop_the_signer, setup, teardown),
+            cmocka_unit_test_setup_teardown(an_offline_root, setup, teardown),
+            cmocka_unit_test_setup_teardown(a_ca_that_ends, setup, teardown),
+            cmocka_unit_test_setup_teardown(strangers_are_refused, setup, teardown),
+            cmocka_unit_test_setup_teardown(a_key_that_could_leave_is_refused, setup, teardown),
+            cmocka_unit_test_setup_teardown(a_fresh_station, setup, teardown),
+            cmocka_unit_test_setup_teardown(wrong_words, setup, teardown),
+            cmocka_unit_test_setup_teardown(killed_rollover, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

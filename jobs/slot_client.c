@@ -114,7 +114,8 @@ int slot_nonce(sd_bus *bus, const char *run, uint8_t ret_nonce[NONCE_BYTES], str
 }
 
 int slot_certify(sd_bus *bus, const char *run, const struct buf *csr,
-        const uint8_t nonce[NONCE_BYTES], struct buf *ret_cert, struct err *e)
+        const uint8_t nonce[NONCE_BYTES], struct buf *ret_cert, struct buf *ret_chain,
+        struct err *e)
 {
     sd_bus_message *m = NULL, *answer = NULL;
     if (client_new(bus, &door, "Certify", &m, e))
@@ -128,6 +129,8 @@ int slot_certify(sd_bus *bus, const char *run, const struct buf *csr,
     if (client_call(bus, m, 0, &answer, e))
         return -1;
     int r = client_read_buf(answer, CERT_BYTES_MAX, ret_cert, e);
+    if (r == 0)
+        r = client_read_buf(answer, CHAIN_BYTES_MAX, ret_chain, e);
     sd_bus_message_unref(answer);
     return r;
 }

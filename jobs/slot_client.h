@@ -3,10 +3,11 @@
  * as Interrupted and the next Claim of the device goes on where the certificate was.
  *   Claim(s slot, s driver, s hwid, s name) -> (s run, s device_id, s device_name, s job, s key_type, u attempt, ay cert, ay chain, ay config)
  *        hwid, name: what the device reports ("" if it does not). Matched against the row's hwid, else its device_name.
- *        key_type "P-256" ..; cert: DER, empty unless a certificate was issued before; config: bootstrap_config.json.
+ *        key_type "P-256" ..; cert: DER, empty unless a certificate was issued before; chain: its issuing CA first, root
+ *        last, DER, empty when cert is; config: bootstrap_config.json.
  *        The run is at step "identified". Errors: DeviceUnknown NoJob DeviceDone DeviceBusy DeviceQuarantined.
  *   Nonce(s run) -> ay                       the signer's nonce for the CSR
- *   Certify(s run, ay csr, ay nonce) -> ay cert   signer's errors as they are
+ *   Certify(s run, ay csr, ay nonce) -> (ay cert, ay chain)   signer's errors as they are
  *   Advance(s run, s step) -> ()             "installed" only: the steps between are the calls' own
  *   Complete(s run, ay challenge, ay signature) -> ()   jobd verifies the signature under the certificate itself
  *   Fail(s run, s error, s message, b quarantine) -> ()
@@ -50,7 +51,8 @@ int slot_claim(sd_bus *bus, const char *slot, const char *driver, const char *hw
 void slot_claim_done(struct slot_claim *c);
 int slot_nonce(sd_bus *bus, const char *run, uint8_t ret_nonce[NONCE_BYTES], struct err *e);
 int slot_certify(sd_bus *bus, const char *run, const struct buf *csr,
-        const uint8_t nonce[NONCE_BYTES], struct buf *ret_cert, struct err *e);
+        const uint8_t nonce[NONCE_BYTES], struct buf *ret_cert, struct buf *ret_chain,
+        struct err *e);
 int slot_advance(sd_bus *bus, const char *run, const char *step, struct err *e);
 int slot_complete(sd_bus *bus, const char *run, const uint8_t challenge[NONCE_BYTES],
         const struct buf *signature, struct err *e);

@@ -63,6 +63,7 @@ static int request_cert(struct flow *f, struct err *e)
     struct buf csr = BUF_INIT;
     int r = -1;
     buf_reset(&f->cert);
+    buf_reset(&f->claim.chain);
     if (slot_nonce(f->panel->bus, f->claim.run, nonce, e))
         goto out;
     if (f->session->driver->csr(f->session, f->claim.device_name, nonce, &csr, e))
@@ -72,7 +73,7 @@ static int request_cert(struct flow *f, struct err *e)
                 CSR_BYTES_MAX);
         goto out;
     }
-    r = slot_certify(f->panel->bus, f->claim.run, &csr, nonce, &f->cert, e);
+    r = slot_certify(f->panel->bus, f->claim.run, &csr, nonce, &f->cert, &f->claim.chain, e);
 out:
     buf_done(&csr);
     return r;

@@ -18,7 +18,7 @@ struct signer_link {
     sd_bus *bus;
     sd_event_source *retry;
     unsigned backoff_ms;
-    struct buf chain;
+    struct chains *chains;
     struct err error;
     struct pending *pending;
 };
@@ -40,7 +40,7 @@ static void lose(struct signer_link *l, const struct err *why)
     if (l->error.id == ERR_NONE || l->error.id != why->id)
         log_err(LOG_WARNING, "signer-away", why);
     l->error = *why;
-    buf_reset(&l->chain);
+    chains_free(&l->chains);
     if (l->bus)
         sd_bus_close_unref(l->bus);
     l->bus = NULL;
@@ -63,13 +63,11 @@ static void on_chain(void *ctx, const uint8_t *bytes, size_t len, bool fresh, co
     struct signer_link *l = ctx;
     struct err why = {0};
     (void)fresh;
-    buf_reset(&l->chain);
+    chains_free(&l->chains);
     if (e)
         why = *e;
-    else if (len == 0 || len > CHAIN_BYTES_MAX)
-        err_set(&why, ERR_PROTOCOL, "the signer's chain has %zu bytes", len);
     else
-        (void)buf_append(&l->chain, bytes, len, &why);
+        (void)chains_parse(bytes, len, &l->chains, &why);
     l->error = why;
     if (why.id) {
         /* The connection stays, its end is heard of elsewhere; only the chain is asked for again.
@@ -146,7 +144,7 @@ void signer_link_close(struct signer_link **link)
     sd_event_source_disable_unref(l->retry);
     if (l->bus)
         sd_bus_close_unref(l->bus);
-    buf_done(&l->chain);
+    chains_free(&l->chains);
     free(l);
     *link = NULL;
 }
@@ -162,10 +160,10 @@ int signer_link_bus(const struct signer_link *l, sd_bus **ret, struct err *e)
     return l->bus ? 0 : away(l, e);
 }
 
-int signer_link_chain(const struct signer_link *l, const struct buf **ret, struct err *e)
+int signer_link_chains(const struct signer_link *l, const struct chains **ret, struct err *e)
 {
-    *ret = &l->chain;
-    return l->bus && l->chain.len ? 0 : away(l, e);
+    *ret = l->chains;
+    return l->bus && l->chains ? 0 : away(l, e);
 }
 
 const struct err *signer_link_error(const struct signer_link *l)

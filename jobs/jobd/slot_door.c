@@ -75,19 +75,24 @@ static int check_owner(struct slot_door *d, sd_bus_message *m, const char *run, 
 
 /* ---- Claim */
 
+/* A certificate goes out with its own chain, and no chain goes without one. */
 static sd_bus_message *claim_reply(
-        sd_bus_message *m, const struct run_claim *c, const struct buf *chain, struct err *e)
+        sd_bus_message *m, const struct run_claim *c, const struct chains *chains, struct err *e)
 {
-    sd_bus_message *reply = empty_reply(m, e);
+    struct buf chain = BUF_INIT;
+    sd_bus_message *reply = NULL;
+    if (c->cert.len == 0 || chains_append_for(chains, c->cert.data, c->cert.len, &chain, e) == 0)
+        reply = empty_reply(m, e);
     if (reply &&
             (sd_bus_message_append(reply, "sssssu", c->run, c->device_id, c->device_name, c->job,
                      KEY_TYPE, c->attempt) < 0 ||
                     sd_bus_message_append_array(reply, 'y', c->cert.data, c->cert.len) < 0 ||
-                    sd_bus_message_append_array(reply, 'y', chain->data, chain->len) < 0 ||
+                    sd_bus_message_append_array(reply, 'y', chain.data, chain.len) < 0 ||
                     sd_bus_message_append_array(reply, 'y', c->config.data, c->config.len) < 0)) {
         err_set(e, ERR_NOMEM, "no memory for an answer");
         reply = sd_bus_message_unref(reply);
     }
+    buf_done(&chain);
     return reply;
 }
 
@@ -99,11 +104,11 @@ static int on_claim(sd_bus_message *m, void *userdata, sd_bus_error *be)
     struct run_claim claim = {0};
     struct peer *p = add_peer(d, sd_bus_message_get_bus(m));
     const char *slot, *driver, *hwid, *name;
-    const struct buf *chain;
+    const struct chains *chains;
     sd_bus_message *reply = NULL;
     (void)be;
     if (read_args(m, &e, "ssss", &slot, &driver, &hwid, &name) ||
-            signer_link_chain(j->signer, &chain, &e) ||
+            signer_link_chains(j->signer, &chains, &e) ||
             (!p && err_set(&e, ERR_LIMIT, "too many connections")) || commit_begin(j->commit, &e))
         return commit_answer(j->commit, m, NULL, &e);
     /* One connection, one run: what it had before is over, whatever slot it names now. */
@@ -111,7 +116,7 @@ static int on_claim(sd_bus_message *m, void *userdata, sd_bus_error *be)
                              &e) == 0) &&
             run_claim(j->registry, &j->site, slot, driver, hwid, name, is_alive, d, &claim, &e) ==
                     0)
-        reply = claim_reply(m, &claim, chain, &e);
+        reply = claim_reply(m, &claim, chains, &e);
     if (reply)
         memcpy(p->run, claim.run, sizeof p->run);
     run_claim_done(&claim);
@@ -165,6 +170,23 @@ static int on_nonce(sd_bus_message *m, void *userdata, sd_bus_error *be)
 
 /* ---- Certify */
 
+static sd_bus_message *certified_reply(
+        sd_bus_message *m, struct jobd *j, const uint8_t *cert, size_t len, struct err *e)
+{
+    struct buf chain = BUF_INIT;
+    const struct chains *chains;
+    sd_bus_message *reply = NULL;
+    if (signer_link_chains(j->signer, &chains, e) == 0 &&
+            chains_append_for(chains, cert, len, &chain, e) == 0)
+        reply = bytes_reply(m, cert, len, e);
+    if (reply && sd_bus_message_append_array(reply, 'y', chain.data, chain.len) < 0) {
+        err_set(e, ERR_NOMEM, "no memory for an answer");
+        reply = sd_bus_message_unref(reply);
+    }
+    buf_done(&chain);
+    return reply;
+}
+
 static void on_certified(
         void *ctx, const uint8_t *cert, size_t len, bool fresh, const struct err *failed)
 {
@@ -181,7 +203,7 @@ static void on_certified(
         return;
     }
     if (run_certified(j->registry, p->text, cert, len, &e) == 0)
-        reply = bytes_reply(p->call, cert, len, &e);
+        reply = certified_reply(p->call, j, cert, len, &e);
     commit_end(j->commit, p->call, reply, &e);
     pending_free(p);
 }
@@ -352,7 +374,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Claim", "ssss", "sssssuayayay", on_claim, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Nonce", "s", "ay", on_nonce, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Certify", "sayay", "ay", on_certify, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Certify", "sayay", "ayay", on_certify, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Advance", "ss", "", on_advance, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Complete", "sayay", "", on_complete, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Fail", "sssb", "", on_fail, SD_BUS_VTABLE_UNPRIVILEGED),

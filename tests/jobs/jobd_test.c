@@ -237,13 +237,16 @@ sd_bus *slot_connect(struct jobd_test *t)
 
 int certify(sd_bus *slot, const char *run, EVP_PKEY *key, struct buf *ret_cert, struct err *e)
 {
-    struct buf csr = BUF_INIT;
+    struct buf csr = BUF_INIT, chain = BUF_INIT;
     uint8_t nonce[NONCE_BYTES];
     test_csr(key, &csr);
     int r = slot_nonce(slot, run, nonce, e);
     if (r == 0)
-        r = slot_certify(slot, run, &csr, nonce, ret_cert, e);
+        r = slot_certify(slot, run, &csr, nonce, ret_cert, &chain, e);
+    if (r == 0) /* the double's CA is one self-signed certificate */
+        assert_true(chain.len > 0 && chain.len < CERT_BYTES_MAX);
     buf_done(&csr);
+    buf_done(&chain);
     return r;
 }
 

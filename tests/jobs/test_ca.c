@@ -31,28 +31,33 @@ static void append_x509(X509 *x, struct buf *ret)
     OPENSSL_free(der);
 }
 
+#define CA_NAME "Test CA"
+
 static void make(struct test_ca *ca, EVP_PKEY *key, const char *cn, struct buf *ret)
 {
     X509 *x = X509_new();
-    X509_NAME *name = X509_NAME_new();
-    MUST(x && name);
+    X509_NAME *name = X509_NAME_new(), *issuer = X509_NAME_new();
+    MUST(x && name && issuer);
     MUST(X509_set_version(x, X509_VERSION_3));
     MUST(ASN1_INTEGER_set(X509_get_serialNumber(x), ++ca->serial));
     MUST(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)cn, -1, -1, 0));
-    MUST(X509_set_subject_name(x, name) && X509_set_issuer_name(x, name));
+    MUST(X509_NAME_add_entry_by_txt(
+            issuer, "CN", MBSTRING_UTF8, (const uint8_t *)CA_NAME, -1, -1, 0));
+    MUST(X509_set_subject_name(x, name) && X509_set_issuer_name(x, issuer));
     MUST(X509_gmtime_adj(X509_getm_notBefore(x), 0));
     MUST(ASN1_TIME_set_string(X509_getm_notAfter(x), "99991231235959Z"));
     MUST(X509_set_pubkey(x, key));
     MUST(X509_sign(x, ca->key, EVP_sha256()) > 0);
     append_x509(x, ret);
     X509_NAME_free(name);
+    X509_NAME_free(issuer);
     X509_free(x);
 }
 
 void test_ca_init(struct test_ca *ca)
 {
     *ca = (struct test_ca){.key = test_key("EC"), .serial = 0x1000};
-    make(ca, ca->key, "Test CA", &ca->cert);
+    make(ca, ca->key, CA_NAME, &ca->cert);
 }
 
 void test_ca_done(struct test_ca *ca)

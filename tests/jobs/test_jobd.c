@@ -146,9 +146,9 @@ static void a_run_belongs_to_its_connection(void **state)
     must(slot_claim(one, "01", "keyline", "1", "", &c, &e), &e);
     must_fail(slot_claim(other, "02", "keyline", "1", "", &d, &e), &e, ERR_DEVICE_BUSY, "01");
     must_fail(slot_nonce(other, c.run, nonce, &e), &e, ERR_NOT_FOUND, "no such run");
-    must_fail(slot_certify(other, c.run, &c.chain, nonce, &cert, &e), &e, ERR_NOT_FOUND, "");
+    must_fail(slot_certify(other, c.run, &c.config, nonce, &cert, &sig, &e), &e, ERR_NOT_FOUND, "");
     must_fail(slot_advance(other, c.run, "installed", &e), &e, ERR_NOT_FOUND, "");
-    must_fail(slot_complete(other, c.run, nonce, &c.chain, &e), &e, ERR_NOT_FOUND, "");
+    must_fail(slot_complete(other, c.run, nonce, &c.config, &e), &e, ERR_NOT_FOUND, "");
     err_set(&why, ERR_DEVICE_GONE, "x");
     must_fail(slot_fail(other, c.run, &why, false, &e), &e, ERR_NOT_FOUND, "");
     must_fail(slot_advance(other, "", "installed", &e), &e, ERR_NOT_FOUND, "");

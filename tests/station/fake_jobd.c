@@ -39,9 +39,11 @@ static int enter(struct fake_jobd *j, enum method method, sd_bus_message *m, int
     return 1;
 }
 
+static const char chain[] = "the chain"; /* it goes where a certificate goes */
+
 static int on_claim(sd_bus_message *m, void *userdata, sd_bus_error *be)
 {
-    static const char config[] = "{\"configuration\":{}}", chain[] = "the chain";
+    static const char config[] = "{\"configuration\":{}}";
     struct fake_jobd *j = userdata;
     const char *slot, *driver, *hwid, *name;
     sd_bus_message *reply = NULL;
@@ -62,7 +64,8 @@ static int on_claim(sd_bus_message *m, void *userdata, sd_bus_error *be)
                     j->key_type, 1u) < 0 ||
             sd_bus_message_append_array(
                     reply, 'y', j->cert, j->certified_before ? j->cert_len : 0) < 0 ||
-            sd_bus_message_append_array(reply, 'y', chain, strlen(chain)) < 0 ||
+            sd_bus_message_append_array(
+                    reply, 'y', chain, j->certified_before ? strlen(chain) : 0) < 0 ||
             sd_bus_message_append_array(reply, 'y', config, strlen(config)) < 0)
         abort();
     r = sd_bus_send(NULL, reply, NULL);
@@ -149,7 +152,14 @@ static int on_certify(sd_bus_message *m, void *userdata, sd_bus_error *be)
         err_set(&e, ERR_CSR, "the request answers another nonce");
         return bus_reply_err(m, &e);
     }
-    return reply_bytes(m, j->cert, j->cert_len);
+    sd_bus_message *reply = NULL;
+    if (sd_bus_message_new_method_return(m, &reply) < 0 ||
+            sd_bus_message_append_array(reply, 'y', j->cert, j->cert_len) < 0 ||
+            sd_bus_message_append_array(reply, 'y', chain, strlen(chain)) < 0)
+        abort();
+    r = sd_bus_send(NULL, reply, NULL);
+    sd_bus_message_unref(reply);
+    return r;
 }
 
 static int on_advance(sd_bus_message *m, void *userdata, sd_bus_error *be)
@@ -235,7 +245,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Claim", "ssss", "sssssuayayay", on_claim, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Nonce", "s", "ay", on_nonce, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Certify", "sayay", "ay", on_certify, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Certify", "sayay", "ayay", on_certify, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Advance", "ss", "", on_advance, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Complete", "sayay", "", on_complete, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Fail", "sssb", "", on_fail, SD_BUS_VTABLE_UNPRIVILEGED),

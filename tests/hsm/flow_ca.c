@@ -388,6 +388,10 @@ static void strangers_are_refused(void **state)
 
 static void a_key_that_could_leave_is_refused(void **state)
 {
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+    struct err e = {0};
+
     (void)state;
     make_root("-newkey ec -pkeyopt ec_paramgen_curve:P-256");
     /* imported into the token from outside: it was never only there */
@@ -404,6 +408,11 @@ static void a_key_that_could_leave_is_refused(void **state)
         "--write-object ${t#*:} --type ${t%%:*} --id 77 --label x --extractable || exit 1; done");
     assert_int_equal(sh("%s ca import chain.pem --yes", CEREMONY), 1);
     said("[KeyPolicy]");
+    /* and who puts the file there by hand has a signer that says why it does not sign */
+    did("cp chain.pem etc/ca/chain.pem");
+    station_start(&st);
+    refused(station_issue(&st, 0, key, &cert, &(bool){false}, &e), KEY_POLICY);
+    EVP_PKEY_free(key);
 }
 
 /* ---- stations that begin without a CA */

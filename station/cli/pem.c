@@ -2,21 +2,18 @@
  * logged or put into an error's message. */
 #include "station/cli/pem.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/limits.h"
-
-#define PASSPHRASE_MAX 1024
+#include "base/prompt.h"
 
 int pem_read_chain(const char *path, STACK_OF(X509) * *ret, struct err *e)
 {
@@ -54,22 +51,13 @@ struct asking {
     struct err *e;
 };
 
-/* OpenSSL's own prompt: it gives the terminal its echo back whatever signal comes. */
 static int ask_terminal(const char *path, struct buf *ret, struct err *e)
 {
-    char line[PASSPHRASE_MAX], prompt[PATH_MAX + 32];
-    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    if (tty < 0)
-        return err_set(e, ERR_ARGUMENT,
-                "%s needs its passphrase and there is no terminal to ask: give --passphrase-file",
-                path);
-    close(tty);
-    snprintf(prompt, sizeof prompt, "Passphrase for %s: ", path);
-    int r = EVP_read_pw_string_min(line, 1, sizeof line - 1, prompt, 0) == 0
-                    ? buf_append(ret, line, strlen(line), e)
-                    : err_set(e, ERR_ARGUMENT, "no passphrase was given");
-    explicit_bzero(line, sizeof line);
-    return r;
+    char question[PATH_MAX + 32];
+    snprintf(question, sizeof question, "Passphrase for %s: ", path);
+    if (prompt_secret(question, ret, e))
+        return err_context(e, "the passphrase of %s (--passphrase-file names a file)", path);
+    return 0;
 }
 
 /* OpenSSL calls it only for an encrypted key. */

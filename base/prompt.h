@@ -1,0 +1,10 @@
+/* Asking a person for a secret at the terminal: nothing is echoed, and the terminal has its echo back whatever signal
+ * comes. */
+#pragma once
+
+struct buf;
+struct err;
+
+/* Appends what is typed, 1 to 1,023 bytes without the line's end. ERR_ARGUMENT when there is no terminal, or nothing was
+ * typed. */
+int prompt_secret(const char *question, struct buf *ret_secret, struct err *e);

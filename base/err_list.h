@@ -43,6 +43,13 @@ ERR(KEY_WEAK, "WeakKey", DEVICE, "The device's key is weak or known: set the dev
 ERR(KEY_REUSED, "KeyReused", DEVICE, "Another device has this very key: set both devices aside.")
 ERR(KEY_CHANGED, "KeyChanged", OPERATOR, "The device has a certificate for another key: a supervisor must allow a re-issue.")
 
+/* an approver's card */
+ERR(CARD_ABSENT, "CardAbsent", OPERATOR, "Insert the card, or correct the URI after --key, or --module.")
+ERR(CARD_AMBIGUOUS, "CardAmbiguous", OPERATOR, "Add token=, serial=, object= or id= to the URI after --key until one fits.")
+ERR(CARD_PIN, "CardPin", OPERATOR, "It was tried once only and nothing was signed: make sure of the PIN first, a card locks itself.")
+ERR(CARD_LOCKED, "CardLocked", OPERATOR, "Unlock the card with its PUK, using its maker's tool.")
+ERR(CARD, "CardFailed", OPERATOR, "Check the card, its reader and its PKCS#11 module; 'pkcs11-tool -O' of opensc shows what is on it.")
+
 /* the token */
 ERR(TOKEN_ABSENT, "TokenAbsent", HSM, "The HSM is not there: connect it, or correct [token] in keyline.conf.")
 ERR(TOKEN_PIN, "TokenPin", HSM, "The HSM refused the PIN; it was tried once only: correct the PIN file.")

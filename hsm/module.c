@@ -265,7 +265,7 @@ static int key_alg(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_
     int r = -1;
 
     if (rv != CKR_OK)
-        return ckr_err(e, rv, "read the CA key's type");
+        return ckr_err(e, rv, "read the key's type");
     if (type == CKK_RSA) {
         *ret = SIGNATURE_RSA;
         return 0;
@@ -277,7 +277,7 @@ static int key_alg(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_
     else if (params.len == sizeof params_p384 && memcmp(params.data, params_p384, params.len) == 0)
         *ret = SIGNATURE_ECDSA_P384;
     else {
-        err_set(e, ERR_TOKEN, "the CA key is not P-256, P-384 or RSA");
+        err_set(e, ERR_TOKEN, "the key is not P-256, P-384 or RSA");
         goto out;
     }
     r = 0;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
+#include "hsm/jws.h"
 #include "hsm/ticket.h"
 #include "tests/hsm/help.h"
 
@@ -384,6 +385,68 @@ static void signing_refuses_nonsense(void **state)
     sk_X509_free(chain);
 }
 
+/* A signer outside this process: what it gives counts only when it is right, and its own error is told. */
+static int signs_wrong(void *ctx, const void *bytes, size_t len, struct buf *ret_der, struct err *e)
+{
+    const struct jws_signer honest = jws_key_signer(key, NULL);
+    int bit = *(int *)ctx;
+
+    if (bit < 0)
+        return err_set(e, ERR_CARD_PIN, "the card refused the PIN");
+    if (honest.sign(honest.ctx, bytes, len, ret_der, e) < 0)
+        return -1;
+    ret_der->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    return 0;
+}
+
+static void signers_elsewhere(void **state)
+{
+    STACK_OF(X509) *chain = sk_X509_new_null();
+    int bit = -1;
+    const struct jws_signer by = {.chain = chain, .sign = signs_wrong, .ctx = &bit};
+    char *jws = NULL;
+    struct err e = {0};
+
+    (void)state;
+    refused(ticket_sign_by(&good, &by, &jws, &e), TICKET); /* nobody's certificate */
+    sk_X509_push(chain, cert);
+    refused(ticket_sign_by(&good, &by, &jws, &e), CARD_PIN);
+    for (bit = 0; bit < 8 * 70; bit += 37)
+        refused(ticket_sign_by(&good, &by, &jws, &e), TICKET);
+    assert_null(jws);
+    sk_X509_free(chain);
+}
+
+/* Whoever signs for others signs what is ours, and nothing else. */
+static void input_of_ours(void **state)
+{
+    static const char *const others[] = {"{\"alg\":\"ES256\",\"typ\":\"JWT\",\"x5c\":[]}",
+            "{\"alg\":\"ES256\",\"typ\":\"keyline-+jwsx\",\"x5c\":[]}",
+            "{\"alg\":\"ES256\",\"typ\":\"xkeyline-ticket+jws\",\"x5c\":[]}",
+            "{\"alg\":\"ES256\",\"typ\":\"keyline-+jws\"}",
+            "{\"alg\":\"ES256\",\"typ\":7,\"x5c\":[]}",
+            "{\"alg\":\"ES256\",\"typ\":\"keyline-ticket+jws\",\"typ\":\"JWT\",\"x5c\":[]}", "[]",
+            ""};
+    char *jws = sign(&good, key, cert);
+    struct buf text = BUF_INIT;
+    struct err e = {0};
+    size_t len = (size_t)(strrchr(jws, '.') - jws);
+
+    (void)state;
+    ok(jws_check_input(jws, len, &e));
+    refused(jws_check_input(jws, strlen(jws), &e), TICKET);
+    refused(jws_check_input(jws, (size_t)(strchr(jws, '.') - jws), &e), TICKET);
+    refused(jws_check_input(jws, 0, &e), TICKET);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        buf_reset(&text);
+        ok(base64url_encode(others[i], strlen(others[i]), &text, &e));
+        ok(buf_append(&text, ".e30", 4, &e));
+        refused(jws_check_input(text.data, text.len, &e), TICKET);
+    }
+    buf_done(&text);
+    free(jws);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -396,6 +459,8 @@ int main(void)
             cmocka_unit_test(time_and_place),
             cmocka_unit_test(requests),
             cmocka_unit_test(signing_refuses_nonsense),
+            cmocka_unit_test(signers_elsewhere),
+            cmocka_unit_test(input_of_ours),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -44,7 +44,7 @@ static int check_options(const struct cli *c, struct err *e)
         return cli_usage(e, "job approve needs a JOB, or --request and --manifest");
     if (cli_has(c, "ticket") &&
             (away || cli_has(c, "ticket-out") || cli_has(c, "key") || cli_has(c, "cert") ||
-                    cli_has(c, "quota") || cli_has(c, "days")))
+                    cli_has(c, "module") || cli_has(c, "quota") || cli_has(c, "days")))
         return cli_usage(e,
                 "--ticket hands in a finished ticket: nothing is signed, so no other option fits");
     if (cli_has(c, "group") && !away)
@@ -236,7 +236,7 @@ static int sign(struct cli *c, struct approval *a, char **ret_ticket, struct err
     if (r == 0)
         r = approver_unlock(c, &by, e);
     if (r == 0)
-        r = ticket_sign(&a->ticket, by.key, by.chain, ret_ticket, e);
+        r = ticket_sign_by(&a->ticket, &by.signer, ret_ticket, e);
     approver_done(&by);
     return r;
 }

@@ -4,9 +4,11 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "base/text.h"
 #include "station/cli/cli.h"
 #include "station/cli/pem.h"
@@ -33,13 +35,49 @@ static void find_file(const struct cli *c, const char *option, const char *file,
         out[0] = '\0'; /* opening it fails with the name's absence, which is the truth */
 }
 
+/* The certificate and chain of a card: --cert, else the card's own. The appliance's approver.pem is another key's. */
+static int open_card(const struct cli *c, struct approver *a, struct err *e)
+{
+    X509 *x = NULL;
+    if (cli_has(c, "passphrase-file"))
+        return cli_usage(e, "a card has a PIN and no passphrase: it is asked for, or "
+                            "pin-source=file:/FILE in the URI names a file");
+    a->card = (struct card_client){.uri = cli_option(c, "key"),
+            .module = cli_option(c, "module"),
+            .last_try = cli_has(c, "last-try")};
+    if (cli_has(c, "cert"))
+        return pem_read_chain(cli_option(c, "cert"), &a->chain, e)
+                       ? err_context(e, "the approver's certificate")
+                       : 0;
+    if (card_client_certificate(&a->card, &x, e))
+        return err_context(e, "the approver's certificate");
+    if (!x)
+        return err_set(e, ERR_CARD_ABSENT,
+                "the card has no certificate that fits: give it with --cert FILE");
+    a->chain = sk_X509_new_null();
+    if (!a->chain || !sk_X509_push(a->chain, x)) {
+        X509_free(x);
+        return err_set(e, ERR_NOMEM, "no memory for a certificate");
+    }
+    return 0;
+}
+
 int approver_open(const struct cli *c, struct approver *ret, struct err *e)
 {
+    const char *key = cli_option(c, "key");
     char path[PATH_MAX];
     *ret = (struct approver){0};
-    find_file(c, "cert", "approver.pem", path);
-    if (pem_read_chain(path, &ret->chain, e))
-        return err_context(e, "the approver's certificate");
+    if (key && strncmp(key, CARD_URI_PREFIX, sizeof CARD_URI_PREFIX - 1) == 0) {
+        int r = open_card(c, ret, e);
+        if (r)
+            return r;
+    } else {
+        if (cli_has(c, "module") || cli_has(c, "last-try"))
+            return cli_usage(e, "--module and --last-try go with --key " CARD_URI_PREFIX "...");
+        find_file(c, "cert", "approver.pem", path);
+        if (pem_read_chain(path, &ret->chain, e))
+            return err_context(e, "the approver's certificate");
+    }
     common_name(sk_X509_value(ret->chain, 0), ret->name);
     return 0;
 }
@@ -63,8 +101,15 @@ int approver_confirm(struct cli *c, const char *question, const char *look, stru
 int approver_unlock(const struct cli *c, struct approver *a, struct err *e)
 {
     char path[PATH_MAX];
+    if (a->card.uri) {
+        a->signer = (struct jws_signer){a->chain, card_client_sign, &a->card};
+        return 0;
+    }
     find_file(c, "key", "approver.key", path);
-    return pem_read_key(path, cli_option(c, "passphrase-file"), &a->key, e);
+    if (pem_read_key(path, cli_option(c, "passphrase-file"), &a->key, e))
+        return -1;
+    a->signer = jws_key_signer(a->key, a->chain);
+    return 0;
 }
 
 void approver_done(struct approver *a)

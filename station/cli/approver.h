@@ -1,9 +1,12 @@
 /* The approver at this command line: whose certificate and key sign, and the question before it. The options --key,
- * --cert, --passphrase-file and --yes of a verb are read here and nowhere else. */
+ * --cert, --passphrase-file, --module, --last-try and --yes of a verb are read here and nowhere else. The key is a PEM file's,
+ * or, with --key pkcs11:.., a card's. */
 #pragma once
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include "base/limits.h"
+#include "hsm/card_client.h"
+#include "hsm/jws.h"
 
 struct cli;
 struct err;
@@ -11,14 +14,19 @@ struct err;
 struct approver {
     STACK_OF(X509) * chain;        /* the approver's certificate first */
     char name[NAME_BYTES_MAX + 1]; /* its common name */
-    EVP_PKEY *key;                 /* NULL before approver_unlock() */
+    EVP_PKEY *key;                 /* NULL before approver_unlock(), and with a card */
+    struct card_client card;       /* uri is NULL without one */
+    struct jws_signer
+            signer; /* of approver_unlock(); borrows from this struct, which must stay where it is */
 };
 
-/* The certificate only: who will sign can be shown before the key is touched. */
+/* The certificate only: who will sign can be shown before the key is touched. CLI_USAGE when the options do not go
+ * together. */
 int approver_open(const struct cli *c, struct approver *ret, struct err *e);
 /* Asks `question`, unless --yes was given. 0: yes; CLI_FAILED: no, which was said; CLI_USAGE: nobody there to ask. `look` is
  * where the facts can be seen instead, e.g. "keyline job show". */
 int approver_confirm(struct cli *c, const char *question, const char *look, struct err *e);
-/* Reads the key; asks for its passphrase when it has one. To be called after the yes. */
+/* Reads the key; asks for its passphrase when it has one. A card asks for its PIN when it signs. To be called after the
+ * yes. */
 int approver_unlock(const struct cli *c, struct approver *a, struct err *e);
 void approver_done(struct approver *a);

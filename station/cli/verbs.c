@@ -45,7 +45,16 @@
     TEXT("columns", "A,B,..", "only these members, tab-separated, no header: for scripts")
 #define ORGANIZATION TEXT("organization", "NAME", "stands in the certificates")
 #define KEY_TYPE     TEXT("key-type", "TYPE", "of the CA's keys: p256 (default), p384 or rsa3072")
-#define REASON       TEXT("reason", "TEXT", "why, for the record")
+/* What approver.c reads: every verb that signs has all of them. */
+#define APPROVER_KEY                                                                               \
+    FILE_("key", "KEY",                                                                            \
+            "the approver's key, or 'pkcs11:...' for one on a card; default: etc/approver.key"),   \
+            FILE_("cert", "FILE",                                                                  \
+                    "its certificate and chain; default: etc/approver.pem, or the card's"),        \
+            FILE_("passphrase-file", "FILE", "the key's passphrase, on the first line"),           \
+            FILE_("module", "FILE", "the card's PKCS#11 module; default: all that p11-kit knows"), \
+            SWITCH("last-try", "try the PIN even when a wrong one would lock the card")
+#define REASON TEXT("reason", "TEXT", "why, for the record")
 
 const struct verb_option verb_globals[] = {
         SWITCH("json", "print the appliance's answer, or its error, as one line of JSON"),
@@ -144,11 +153,7 @@ const struct verb verb_table[] = {
                 .args = "[JOB]",
                 .args_max = 1,
                 .help = "Sign what may be certified, with the approver's key",
-                .options = OPTIONS(
-                        FILE_("key", "FILE", "the approver's key; default: etc/approver.key"),
-                        FILE_("cert", "FILE",
-                                "its certificate and chain; default: etc/approver.pem"),
-                        FILE_("passphrase-file", "FILE", "the key's passphrase, on the first line"),
+                .options = OPTIONS(APPROVER_KEY,
                         NUMBER("quota", "N", 1, MANIFEST_ROWS_MAX,
                                 "at most N certificates; default: one a row"),
                         NUMBER("days", "N", 1, DAYS_MAX,
@@ -167,6 +172,8 @@ const struct verb verb_table[] = {
                         "--days 7",
                         "keyline job approve --request request.json --manifest order-4711.csv "
                         "--ticket-out order.ticket",
+                        "keyline job approve --key 'pkcs11:token=Ada;id=%01' --request "
+                        "request.json --manifest order-4711.csv --ticket-out order.ticket",
                         "keyline job approve \"order 4711\" --ticket order.ticket"),
                 .run = job_approve,
         },

@@ -260,8 +260,9 @@ static int hand_in(struct cli *c, const char *job, const char *ticket, struct er
     return 0;
 }
 
-static int write_ticket(struct cli *c, const char *path, const char *ticket, struct err *e)
+static int write_ticket(struct cli *c, const struct approval *a, const char *ticket, struct err *e)
 {
+    const char *path = cli_option(c, "ticket-out");
     struct buf text = BUF_INIT;
     int r = buf_printf(&text, e, "%s\n", ticket);
     if (r == 0)
@@ -272,7 +273,8 @@ static int write_ticket(struct cli *c, const char *path, const char *ticket, str
     if (c->json)
         return cli_print_json(json_pack("{s:s}", "ticket", ticket), e);
     screen_printf(&c->out,
-            "The ticket is in %s. On the station: keyline job approve JOB --ticket FILE\n", path);
+            "The ticket is in %s. On the station: keyline job approve %s --ticket %s\n", path,
+            a->ticket.job, path);
     return 0;
 }
 
@@ -302,7 +304,7 @@ int job_approve(struct cli *c, struct err *e)
     if (r == 0)
         r = sign(c, &a, &ticket, e);
     if (r == 0)
-        r = cli_has(c, "ticket-out") ? write_ticket(c, cli_option(c, "ticket-out"), ticket, e)
+        r = cli_has(c, "ticket-out") ? write_ticket(c, &a, ticket, e)
                                      : hand_in(c, c->args[0], ticket, e);
     free(ticket);
     return r;

@@ -76,7 +76,7 @@ int approver_open(const struct cli *c, struct approver *ret, struct err *e)
             return cli_usage(e, "--module and --last-try go with --key " CARD_URI_PREFIX "...");
         find_file(c, "cert", "approver.pem", path);
         if (pem_read_chain(path, &ret->chain, e))
-            return err_context(e, "the approver's certificate");
+            return err_context(e, "the approver's certificate (--cert names it)");
     }
     common_name(sk_X509_value(ret->chain, 0), ret->name);
     return 0;

@@ -79,6 +79,11 @@ int job_request_show(struct cli *c, json_t *answer, struct err *e)
     (void)e;
     json_dumpf(answer, c->out.file, JSON_COMPACT);
     screen_printf(&c->out, "\n");
+    /* it went into a file, and the person who typed that is told where to take it */
+    if (isatty(2) && !c->out.tty)
+        fprintf(stderr,
+                "Take it and the manifest to the approver's computer; there: keyline job approve "
+                "--request FILE --manifest FILE --ticket-out FILE\n");
     return 0;
 }
 

@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     fuzz_outcome(r, &e);
     if (r == 0) {
-        promise(c.key < CSR_KEY_COUNT);
+        promise(size <= CSR_BYTES_MAX && c.key < CSR_KEY_COUNT);
         check_accepted(data, size, &c);
         /* the same request for another nonce, and under a profile without this kind of key */
         promise(csr_check(data, size, (const uint8_t[NONCE_BYTES]){9}, ALL_KINDS, &c, &e) < 0);
@@ -101,6 +101,34 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
     return len ? len : LLVMFuzzerMutate(data, size, max);
 }
 
+/* With a subject that is larger than any device's whole request. */
+static void add_large(fuzz_seed_fn add)
+{
+    static uint8_t bytes[2 * CSR_BYTES_MAX];
+    static char text[CSR_BYTES_MAX];
+    X509_REQ *req = X509_REQ_new();
+    struct buf csr = BUF_INIT;
+    const uint8_t *at;
+    uint8_t *der = NULL;
+    size_t size;
+    int len;
+
+    help_csr(fuzz_key(), nonce, "SHA256", &csr);
+    at = csr.data;
+    must(d2i_X509_REQ(&req, &at, (long)csr.len));
+    memset(text, 'x', sizeof text);
+    X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(req), "description", MBSTRING_ASC,
+            (const uint8_t *)text, sizeof text, -1, 0);
+    len = i2d_re_X509_REQ_tbs(req, &der);
+    must(len > 0);
+    size = put_sequence(bytes, sizeof bytes, der, (size_t)len);
+    must(size > CSR_BYTES_MAX);
+    add("too-large", bytes, size);
+    OPENSSL_free(der);
+    buf_done(&csr);
+    X509_REQ_free(req);
+}
+
 void fuzz_seeds(fuzz_seed_fn add)
 {
     static const struct {
@@ -119,4 +147,5 @@ void fuzz_seeds(fuzz_seed_fn add)
         buf_done(&csr);
         EVP_PKEY_free(key);
     }
+    add_large(add);
 }

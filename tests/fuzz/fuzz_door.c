@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "base/uuid.h"
 #include "hsm/authority.h"
 #include "hsm/ca.h"
 #include "hsm/issuer.h"
@@ -334,6 +335,45 @@ static size_t count_answers(int fd)
     return count;
 }
 
+static void device_bytes(const char *uuid, uint8_t ret[LEDGER_ID_BYTES])
+{
+    char digits[2 * LEDGER_ID_BYTES + 1];
+    size_t n = 0;
+
+    for (; *uuid && n < 2 * LEDGER_ID_BYTES; uuid++)
+        if (*uuid != '-')
+            digits[n++] = *uuid;
+    must(hex_parse(digits, n, ret, LEDGER_ID_BYTES) == 0);
+}
+
+/* Certificates are for approved devices alone, for no more of them than were approved, and no two for one key. */
+static void check_ledger(void)
+{
+    static uint64_t seen;
+    const struct approved *a = approved();
+    uint64_t issued = ledger_counts(signer.ledger).issued, found = 0;
+    uint8_t keys[APPROVED_ROWS][32];
+
+    promise(issued <= APPROVED_QUOTA);
+    for (size_t i = 0; i < APPROVED_ROWS && issued != seen; i++) {
+        char name[32], text[UUID_TEXT_MAX];
+        uint8_t device[LEDGER_ID_BYTES];
+        struct ledger_entry entry;
+
+        snprintf(name, sizeof name, "dev-%zu", i); /* as help_rows_make() names them */
+        uuid_device(a->ticket.account, a->ticket.division, "g", name, text);
+        device_bytes(text, device);
+        if (ledger_find_device(signer.ledger, device, &entry, NULL, NULL) != LEDGER_PRESENT)
+            continue;
+        memcpy(keys[found], entry.spki_sha256, sizeof keys[found]);
+        for (size_t k = 0; k < found; k++)
+            promise(memcmp(keys[k], keys[found], sizeof keys[k]) != 0);
+        found++;
+    }
+    promise(issued == seen || found == issued);
+    seen = issued;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct plan p = {data, size};
@@ -356,7 +396,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         promise(count_answers(fd) <= calls);
     close(fd);
     settle();
-    promise(ledger_counts(signer.ledger).issued <= APPROVED_QUOTA);
+    check_ledger();
     buf_done(&said);
     return 0;
 }
@@ -365,12 +405,21 @@ void fuzz_seeds(fuzz_seed_fn add)
 {
     static const uint8_t all[] = {2, 0, 0, 0, 1, 0, 2, 3};
     struct buf body = BUF_INIT, call_bytes = BUF_INIT;
-    uint8_t one[16] = {2, 4};
+    uint8_t one[16] = {2, 4}, place;
+    const uint8_t *name_at;
 
     add("silence", "", 0);
     add("auth-alone", "\1", 1);
     add("auth-raw", auth, sizeof auth - 1); /* its first byte is the 0 that chooses */
     add("every-method", all, sizeof all);
+    /* while there is quota left: dev-12 becomes dev-r2 */
+    must(approved()->rows.rows[12].len < 256);
+    name_at = memmem(approved()->rows.rows[12].data, approved()->rows.rows[12].len, "dev-12", 6);
+    must(name_at);
+    place = (uint8_t)(name_at + 4 - approved()->rows.rows[12].data);
+    add("changed-row", (const uint8_t[]){2, 4, 12, 1, 0, 0, 2, 0, place, 'r' ^ '1', 0, 0, 0}, 13);
+    add("key-twice", (const uint8_t[]){2, 4, 0, 1, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0},
+            19);
     for (uint8_t row = 0; row < APPROVED_ROWS; row++) {
         char name[16];
 
@@ -378,9 +427,7 @@ void fuzz_seeds(fuzz_seed_fn add)
         snprintf(name, sizeof name, "issue-%u", row);
         add(name, one, sizeof one);
     }
-    add("key-twice", (const uint8_t[]){2, 4, 3, 0, 0, 0, 0, 0, 0, 0}, 10);
     add("own-ticket", (const uint8_t[]){2, 4, 3, 1, 1, 0, 2, 'a', 'b', 0, 0, 0, 0, 0}, 14);
-    add("changed-row", (const uint8_t[]){2, 4, 3, 1, 0, 0, 2, 0, 5, 1, 0, 0, 0}, 13);
     must(buf_append(&call_bytes, "\1", 1, NULL) == 0);
     put_message(&call_bytes, "Chain", "", &body);
     put_message(&call_bytes, "Introspect", "", &body);

@@ -3,7 +3,10 @@
  * it can be written on and read again. The mutator changes what is under the hashes and makes them right. */
 #include <fcntl.h>
 #include <openssl/sha.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/err.h"
@@ -12,7 +15,7 @@
 #include "tests/fuzz/fuzz.h"
 
 /* hsm/ledger.h, written down a second time on purpose: what checks a chain must not be what made it. */
-enum { HEADER = 32, FACTS = 16, CHECK = 8, GROUP_HEADER = FACTS + CHECK, HASH = 32 };
+enum { HEADER = 32, FACTS = 16, CHECK = 8, GROUP_HEADER = FACTS + CHECK, HASH = 32, SECTOR = 512 };
 
 static size_t be32(const uint8_t *at)
 {
@@ -28,28 +31,52 @@ static void hash2(const uint8_t chain[HASH], const uint8_t *bytes, size_t len, u
             EVP_DigestUpdate(c, bytes, len) == 1 && EVP_DigestFinal_ex(c, ret, NULL) == 1);
 }
 
-/* The bytes that a chain without a fault covers; 0 when there is not even a header. */
-static size_t whole_chain(const uint8_t *data, size_t size)
+/* The bytes that a chain without a fault covers; 0 when there is not even a header. ret_chain: its last hash. */
+static size_t whole_chain(const uint8_t *data, size_t size, uint8_t ret_chain[HASH])
 {
-    uint8_t chain[HASH], hash[HASH];
+    uint8_t hash[HASH];
     size_t at = HEADER;
 
     if (size < HEADER || memcmp(data, "KEYLINE-LEDGER\n\1", 16) != 0)
         return 0;
-    SHA256(data, HEADER, chain);
+    SHA256(data, HEADER, ret_chain);
     while (size - at >= GROUP_HEADER + HASH) {
         size_t len = GROUP_HEADER + be32(data + at + 4);
 
-        hash2(chain, data + at, FACTS, hash);
+        hash2(ret_chain, data + at, FACTS, hash);
         if (memcmp(hash, data + at + FACTS, CHECK) != 0 || len > size - at - HASH)
             break;
-        hash2(chain, data + at, len, hash);
+        hash2(ret_chain, data + at, len, hash);
         if (memcmp(hash, data + at + len, HASH) != 0)
             break;
-        memcpy(chain, hash, HASH);
+        memcpy(ret_chain, hash, HASH);
         at += len + HASH;
     }
     return at;
+}
+
+/* Whether this can be what a power cut left of one append: then its header can be trusted and says that there is more, or
+ * sectors are missing in it. Anything else is damage, and must not be cut off. */
+static bool unfinished(const uint8_t *rest, size_t size, size_t place, const uint8_t chain[HASH])
+{
+    static const uint8_t unwritten[SECTOR];
+    uint8_t hash[HASH];
+    size_t at = (SECTOR - place % SECTOR) % SECTOR;
+    bool zeros = true;
+
+    for (size_t i = 0; i < size; i++)
+        zeros = zeros && !rest[i];
+    if (size < GROUP_HEADER || zeros)
+        return true;
+    hash2(chain, rest, FACTS, hash);
+    if (memcmp(hash, rest + FACTS, CHECK) != 0)
+        return false;
+    if (GROUP_HEADER + be32(rest + 4) + HASH > size)
+        return true;
+    for (; at < size; at += SECTOR)
+        if (memcmp(rest + at, unwritten, size - at < SECTOR ? size - at : SECTOR) == 0)
+            return true;
+    return false;
 }
 
 static struct ledger_entry entry(enum ledger_type type, uint8_t n)
@@ -83,12 +110,14 @@ static void check_accepted(const char *path, struct ledger *l, const uint8_t *da
 {
     struct buf now = BUF_INIT;
     struct err e = {0};
-    size_t whole = whole_chain(data, size);
+    uint8_t chain[HASH], now_chain[HASH];
+    size_t whole = whole_chain(data, size, chain);
 
     must(file_read(path, 1u << 24, &now, &e) == 0);
-    promise(whole_chain(now.data, now.len) == now.len);
+    promise(whole_chain(now.data, now.len, now_chain) == now.len);
     if (whole) {
         promise(now.len == whole && memcmp(now.data, data, now.len) == 0);
+        promise(unfinished(data + whole, size - whole, whole, chain));
     } else {
         /* a header that a power cut left unfinished: begun anew */
         promise(size < HEADER && now.len == HEADER && ledger_counts(l).groups == 0);
@@ -157,6 +186,17 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
     return size;
 }
 
+/* A bit of the last group's length turned: it looks unfinished, and is not. */
+static void add_changed_length(fuzz_seed_fn add, const char *path, size_t group)
+{
+    struct buf bytes = BUF_INIT;
+
+    must(file_read(path, 1u << 20, &bytes, NULL) == 0 && group + 7 < bytes.len);
+    bytes.data[group + 6] ^= 0x40;
+    add("changed-length", bytes.data, bytes.len);
+    buf_done(&bytes);
+}
+
 static void add_file(fuzz_seed_fn add, const char *name, const char *path, size_t cut)
 {
     struct buf bytes = BUF_INIT;
@@ -171,6 +211,7 @@ void fuzz_seeds(fuzz_seed_fn add)
     char path[256];
     struct ledger *l = NULL;
     struct err e = {0};
+    struct stat st = {0};
 
     snprintf(path, sizeof path, "%s/seed", fuzz_dir());
     must(ledger_open(path, &l, &e) == 0);
@@ -179,9 +220,11 @@ void fuzz_seeds(fuzz_seed_fn add)
         struct ledger_entry a = entry(type, (uint8_t)type),
                             b = entry(LEDGER_ISSUED, (uint8_t)(8 + type));
 
-        must(ledger_add(l, &a, &e) == 0 && ledger_add(l, &b, &e) == 0 && ledger_commit(l, &e) == 0);
+        must(stat(path, &st) == 0 && ledger_add(l, &a, &e) == 0 && ledger_add(l, &b, &e) == 0 &&
+                ledger_commit(l, &e) == 0);
     }
     add_file(add, "all-types", path, 0);
+    add_changed_length(add, path, (size_t)st.st_size);
     add_file(add, "cut-off", path, 40);
     add_file(add, "header-cut-off", path, 4 * 2 * 412 - 400);
     ledger_close(&l);

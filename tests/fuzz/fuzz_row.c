@@ -53,11 +53,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 void fuzz_seeds(fuzz_seed_fn add)
 {
+    /* the same row in encodings that are not its one */
+    static const struct {
+        const char *name;
+        size_t len;
+        uint8_t bytes[8];
+    } others[] = {{"empty-value", 4, {0xa1, 0x61, 'a', 0x60}},
+            {"order", 8, {0xa2, 0x62, 'a', 'a', 0x60, 0x61, 'b', 0x60}},
+            {"long-head", 6, {0xa1, 0x78, 0x01, 'a', 0x61, 'x'}},
+            {"indefinite", 6, {0xbf, 0x61, 'a', 0x61, 'x', 0xff}},
+            {"bytes-behind", 6, {0xa1, 0x61, 'a', 0x61, 'x', 0x00}}};
     struct help_rows rows;
     struct row row = {0};
     struct buf bytes = BUF_INIT;
     char key[8];
 
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        add(others[i].name, others[i].bytes, others[i].len);
     help_rows_make(&rows, 2);
     add("row", rows.rows[1].data, rows.rows[1].len);
     help_rows_done(&rows);

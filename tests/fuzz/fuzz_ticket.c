@@ -44,20 +44,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-#define COMMON                                                                                     \
+#define COMMON(quota)                                                                              \
     "{\"v\":1,\"job\":\"11111111-1111-4111-8111-111111111111\",\"account\":\"a\",\"division\":"    \
     "\"d\",\"profile\":\"idevid\",\"binding\":\"identity\",\"keys\":\"device\",\"reissue\":"       \
     "false,\"rows\":3,\"root\":\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff" \
-    "\",\"quota\":2,\"stations\":[\"*\"]"
+    "\",\"quota\":" quota ",\"stations\":[\"*\"]"
 
 void fuzz_seeds(fuzz_seed_fn add)
 {
-    static const char request[] = "0" COMMON "}";
+    static const char request[] = "0" COMMON("2") "}";
     static const char ticket[] =
-            "1" COMMON ",\"nbf\":1,\"exp\":2000000000,\"iat\":1,\"approver\":\"A\"}";
+            "1" COMMON("2") ",\"nbf\":1,\"exp\":2000000000,\"iat\":1,\"approver\":\"A\"}";
+    static const char above[] =
+            "1" COMMON("4") ",\"nbf\":1,\"exp\":2000000000,\"iat\":1,\"approver\":\"A\"}";
     static const char others[] =
             "1{\"v\":1,\"keys\":\"signer\",\"reissue\":true,\"stations\":[\"line-1\",\"line-2\"]}";
 
+    add("quota-above-rows", above, sizeof above - 1);
     add("request", request, sizeof request - 1);
     add("ticket", ticket, sizeof ticket - 1);
     add("others", others, sizeof others - 1);

@@ -27,6 +27,7 @@ ERR(NO_JOB, "NoJob", OPERATOR, "No approved job waits for this device: approve t
 
 /* authority */
 ERR(TICKET, "BadTicket", OPERATOR, "The approval is damaged or forged: have the job approved again.")
+ERR(ORDER, "BadOrder", OPERATOR, "The order is damaged, forged or not possible: sign it again with keyline device revoke.")
 ERR(TICKET_UNTRUSTED, "UntrustedApprover", OPERATOR, "The approver is not among the signer's trust anchors: use an approver that is.")
 ERR(TICKET_EXPIRED, "TicketExpired", OPERATOR, "The approval is not valid now: check the clock, or approve again.")
 ERR(TICKET_STATION, "WrongStation", OPERATOR, "The approval is for other stations: run the job there, or approve it for this one.")
@@ -40,8 +41,9 @@ ERR(CSR, "BadRequest", DEVICE, "The device's certificate request is malformed: s
 ERR(POSSESSION, "NoPossession", DEVICE, "The device did not prove that it holds its key: set the device aside.")
 ERR(KEY_TYPE, "KeyType", DEVICE, "The device's key is of a type the profile does not allow.")
 ERR(KEY_WEAK, "WeakKey", DEVICE, "The device's key is weak or known: set the device aside.")
-ERR(KEY_REUSED, "KeyReused", DEVICE, "Another device has this very key: set both devices aside.")
-ERR(KEY_CHANGED, "KeyChanged", OPERATOR, "The device has a certificate for another key: a supervisor must allow a re-issue.")
+ERR(KEY_REUSED, "KeyReused", DEVICE, "Another device has this very key, or it was revoked as compromised: set the devices aside.")
+ERR(KEY_CHANGED, "KeyChanged", OPERATOR, "The device has a certificate for another key: a supervisor must allow a re-issue (keyline device reissue).")
+ERR(CERT_REVOKED, "Revoked", OPERATOR, "The device's certificate was revoked: a new one needs a re-issue job (keyline device reissue).")
 
 /* an approver's card */
 ERR(CARD_ABSENT, "CardAbsent", OPERATOR, "Insert the card, or correct the URI after --key, or --module.")

@@ -2,13 +2,15 @@
  * version 4 the rest. */
 #include "base/uuid.h"
 
-#include <stdint.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include <openssl/evp.h>
+
+#include "base/text.h"
 
 /* Keyline's namespace for device IDs. It can never change: the IDs upstream are derived from it. */
 static const uint8_t device_namespace[16] = {0x6f, 0x1c, 0x0e, 0x6a, 0x93, 0x5b, 0x4b, 0x3e, 0x8d,
@@ -62,4 +64,15 @@ int uuid_valid(const char *text)
             return 0;
     }
     return 1;
+}
+
+void uuid_bytes(const char *text, uint8_t out[16])
+{
+    char digits[2 * 16 + 1];
+    size_t n = 0;
+    assert(uuid_valid(text));
+    for (; *text; text++)
+        if (*text != '-')
+            digits[n++] = *text;
+    (void)hex_parse(digits, n, out, 16); /* only digits are left */
 }

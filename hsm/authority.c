@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "hsm/order.h"
 #include "hsm/ticket.h"
 
 #define ANCHORS_BYTES_MAX (1u << 20) /* some hundred certificates */
@@ -163,4 +164,9 @@ int authority_ticket(struct authority *a, const char *jws, const struct ticket *
     oldest->verified_ms = now_ms;
     *ret = &oldest->ticket;
     return 0;
+}
+
+int authority_order(struct authority *a, const char *jws, struct order *ret, struct err *e)
+{
+    return refresh(a, e) < 0 ? -1 : order_verify(jws, a->store, ret, e);
 }

@@ -3,6 +3,7 @@
 
 struct authority;
 struct err;
+struct order;
 struct ticket;
 
 /* path: PEM certificates. A missing file is no anchors: every ticket is then ERR_TICKET_UNTRUSTED. */
@@ -12,3 +13,5 @@ void authority_close(struct authority **a);
  * *ret is borrowed until the next call. Times and station are ticket_check()'s. */
 int authority_ticket(
         struct authority *a, const char *jws, const struct ticket **ret, struct err *e);
+/* order_verify() under the anchors that are in the file now. */
+int authority_order(struct authority *a, const char *jws, struct order *ret, struct err *e);

@@ -297,3 +297,9 @@ int ca_retired_path(const struct paths *p, const struct ca *ca, char out[PATH_MA
         return err_set(e, ERR_LIMIT, "a path below %s is too long", dir);
     return 0;
 }
+
+void ca_id(const struct cert_bytes *key_id, uint8_t ret[CERT_KEY_ID_BYTES])
+{
+    memset(ret, 0, CERT_KEY_ID_BYTES);
+    memcpy(ret, key_id->bytes, key_id->len < CERT_KEY_ID_BYTES ? key_id->len : CERT_KEY_ID_BYTES);
+}

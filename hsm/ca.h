@@ -32,6 +32,9 @@ int ca_load(const char *path, struct ca **ret, struct err *e);
 /* The same from memory; name stands in errors. */
 int ca_parse(const char *name, const struct buf *pem, struct ca **ret, struct err *e);
 void ca_free(struct ca **ca);
+/* How ledger, CRL files and calls name a CA: its subjectKeyIdentifier, which has 20 bytes; one of another length is cut, or
+ * filled up with zeros. */
+void ca_id(const struct cert_bytes *key_id, uint8_t ret[CERT_KEY_ID_BYTES]);
 /* ERR_CA_EXPIRED when the issuing CA may not sign at this time (Unix seconds): it is over, or the clock is wrong. */
 int ca_check_time(const struct ca *ca, int64_t now, struct err *e);
 

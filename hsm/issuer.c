@@ -1,25 +1,23 @@
-/* Certification. Promises: no certificate without an approved row, none beyond the quota, one per
- * device, and none that is not in the ledger on disk before anyone sees it. Must not use anything a
- * request says but the row the approver signed for and the key the device proved. The order of the
- * checks: who approved, for what, for which row, which key; then the past. */
+/* Certification and revocation. Promises: no certificate without an approved row, none beyond the
+ * quota, one that is valid per device, and none that is not in the ledger on disk before anyone sees
+ * it; the one it replaces is revoked in the same write. The checks: the request itself (request.c),
+ * then the past (past.c), then what is under way. */
 #include "hsm/issuer.h"
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "base/row.h"
 #include "base/text.h"
 #include "base/uuid.h"
-#include "hsm/authority.h"
 #include "hsm/ca.h"
 #include "hsm/cert.h"
-#include "hsm/csr.h"
 #include "hsm/latency.h"
 #include "hsm/ledger.h"
-#include "hsm/nonce.h"
+#include "hsm/order.h"
+#include "hsm/past.h"
 #include "hsm/profile.h"
+#include "hsm/request.h"
 #include "hsm/ticket.h"
 #include "hsm/workers.h"
 
@@ -39,16 +37,18 @@ struct waiter {
 struct issuance {
     struct issuance *next;
     struct issuer *issuer;
-    struct ledger_entry entry; /* what will be recorded; its tail is cert */
-    struct waiter *waiters;    /* the first one asked first */
+    struct ledger_entry entry;      /* what will be recorded; its tail is cert */
+    struct ledger_entry revocation; /* with it: of the certificate it replaces, else type 0 */
+    uint8_t revoked_ca[CERT_KEY_ID_BYTES];
+    struct waiter *waiters; /* the first one asked first */
     struct buf tbs, cert;
     uint64_t started_us;
-    int recorded; /* in the ledger's group to come */
+    int recorded;  /* in the ledger's group to come */
+    int overtaken; /* the certificate it replaces was revoked meanwhile */
 };
 
 struct issuer {
     struct issuer_parts parts;
-    struct csr_reader *reader;
     sd_event_source *commit; /* runs when nothing else is to be done: then the group is as large as
                                 it gets */
     struct issuance *under_way;
@@ -57,102 +57,42 @@ struct issuer {
     struct latency latency;
 };
 
-/* What a request turned out to be. */
-struct facts {
-    const struct ticket *ticket;
-    const struct profile *profile;
-    struct row row;
-    struct csr csr;
-    struct ledger_entry entry;
-    char device_id[UUID_TEXT_MAX];
-    char device_name[NAME_BYTES_MAX + 1];
-};
+/* ---- checks against what is under way, and the quota */
 
-/* ---- checks */
-
-static void uuid_bytes(const char *text, uint8_t ret[LEDGER_ID_BYTES])
+static bool same_device(const struct issuance *i, const struct request *r)
 {
-    char digits[2 * LEDGER_ID_BYTES + 1];
-    size_t n = 0;
-
-    for (; *text && n < 2 * LEDGER_ID_BYTES; text++)
-        if (*text != '-')
-            digits[n++] = *text;
-    if (hex_parse(digits, n, ret, LEDGER_ID_BYTES) < 0)
-        assert(!"uuid_valid() and uuid_device() let only UUIDs through");
+    return memcmp(i->entry.device, r->entry.device, LEDGER_ID_BYTES) == 0;
 }
 
-static int check_row(const struct signer_issue *q, struct facts *f, struct err *e)
+/* The device is getting a certificate: only the very same request may have it, too. */
+static int check_same(const struct issuance *i, const struct request *r, struct err *e)
 {
-    const struct ticket *t = f->ticket;
-    struct merkle_hash leaf, proof[MERKLE_PROOF_MAX];
-    char group[NAME_BYTES_MAX + 1];
-
-    if (q->proof_len % MERKLE_HASH_BYTES || q->proof_len > sizeof proof)
-        return err_set(e, ERR_PROOF, "the inclusion proof has a wrong size");
-    if (q->proof_len)
-        memcpy(proof, q->proof, q->proof_len);
-    merkle_leaf(q->row, q->row_len, &leaf);
-    if (merkle_verify(&leaf, q->row_index, t->rows, proof, q->proof_len / MERKLE_HASH_BYTES,
-                &t->root, e) < 0 ||
-            row_decode(q->row, q->row_len, &f->row, e) < 0 ||
-            row_copy(&f->row, "device_name", f->device_name, sizeof f->device_name, e) < 0 ||
-            row_copy(&f->row, "device_group", group, sizeof group, e) < 0)
-        return err_context(e, "row %llu", (unsigned long long)q->row_index);
-    if (!name_valid(f->device_name, strlen(f->device_name)) || !name_valid(group, strlen(group)))
-        return err_set(e, ERR_PROFILE, "the row has no valid device_name and device_group");
-    uuid_device(t->account, t->division, group, f->device_name, f->device_id);
-    uuid_bytes(f->device_id, f->entry.device);
-    return 0;
-}
-
-/* Everything about the request itself; the ticket is verified already. */
-static int check_request(
-        struct issuer *s, const struct signer_issue *q, struct facts *f, struct err *e)
-{
-    int64_t now_ms = time_now_ms();
-
-    if (ticket_check(f->ticket, s->parts.station, now_ms / 1000, e) < 0 ||
-            profile_find(f->ticket->profile, &f->profile, e) < 0 || check_row(q, f, e) < 0 ||
-            nonce_check(s->parts.nonce_key, now_ms, s->parts.nonce_valid_s, f->ticket->job,
-                    q->row_index, q->nonce, e) < 0 ||
-            csr_read(s->reader, q->csr, q->csr_len, q->nonce, f->profile->keys, &f->csr, e) < 0)
-        return -1;
-    memcpy(f->entry.spki_sha256, f->csr.spki_sha256, sizeof f->entry.spki_sha256);
-    return 0;
-}
-
-/* The device has, or is getting, a certificate: only the very same request may have it again. */
-static int check_same(const struct ledger_entry *have, const struct facts *f, struct err *e)
-{
-    if (memcmp(have->spki_sha256, f->entry.spki_sha256, sizeof have->spki_sha256) != 0)
+    if (memcmp(i->entry.job, r->entry.job, LEDGER_ID_BYTES) != 0)
         return err_set(
-                e, ERR_KEY_CHANGED, "device %s has a certificate for another key", f->device_name);
-    if (memcmp(have->job, f->entry.job, sizeof have->job) != 0)
+                e, ERR_EXISTS, "device %s is being certified for another job", r->device_name);
+    if (memcmp(i->entry.spki_sha256, r->entry.spki_sha256, sizeof r->entry.spki_sha256) != 0)
         return err_set(
-                e, ERR_EXISTS, "device %s has its certificate from another job", f->device_name);
+                e, ERR_KEY_CHANGED, "device %s is being certified for another key", r->device_name);
     return 0;
 }
 
-static int check_new(struct issuer *s, const struct facts *f, struct err *e)
+static int check_new(struct issuer *s, const struct request *r, struct err *e)
 {
-    struct ledger_entry other;
-    uint64_t used = ledger_job_count(s->parts.ledger, f->entry.job);
-    int found = ledger_find_key(s->parts.ledger, f->entry.spki_sha256, &other, e);
+    uint64_t used = ledger_job_count(s->parts.ledger, r->entry.job);
 
-    if (found < 0 || ca_check_time(s->parts.ca, time_now_ms() / 1000, e) < 0)
+    if (ca_check_time(s->parts.ca, time_now_ms() / 1000, e) < 0 || request_check_time(r, e) < 0 ||
+            past_check_key(s->parts.ledger, r, e) < 0)
         return -1;
     for (const struct issuance *i = s->under_way; i; i = i->next) {
-        found |= memcmp(i->entry.spki_sha256, f->entry.spki_sha256, sizeof i->entry.spki_sha256) ==
-                 0;
-        used += memcmp(i->entry.job, f->entry.job, sizeof i->entry.job) == 0;
+        if (memcmp(i->entry.spki_sha256, r->entry.spki_sha256, sizeof r->entry.spki_sha256) == 0)
+            return err_set(e, ERR_KEY_REUSED,
+                    "device %s shows a key that is being certified for another device",
+                    r->device_name);
+        used += memcmp(i->entry.job, r->entry.job, LEDGER_ID_BYTES) == 0;
     }
-    if (found)
-        return err_set(e, ERR_KEY_REUSED,
-                "device %s shows a key that was certified for another device", f->device_name);
-    if (used >= f->ticket->quota)
+    if (used >= r->ticket->quota)
         return err_set(e, ERR_QUOTA, "the ticket allows %llu certificates",
-                (unsigned long long)f->ticket->quota);
+                (unsigned long long)r->ticket->quota);
     return 0;
 }
 
@@ -165,25 +105,26 @@ static void schedule_commit(struct issuer *s)
 
 /* Only what an approver's ticket came with is worth the disk; faults of token and disk are no
  * refusals. */
-static void record_refusal(struct issuer *s, struct facts *f, uint64_t row, const struct err *why)
+static void record_refusal(struct issuer *s, struct request *r, const struct err *why)
 {
     int64_t now_ms = time_monotonic_ms();
     char tail[LEDGER_REFUSAL_MAX + 1];
 
-    log_warning("refused", LOG_STR("error", err_name(why->id)), LOG_STR("job", f->ticket->job),
-            LOG_NUM("row", row), LOG_STR("device", f->device_name), LOG_STR("msg", why->msg));
+    log_warning("refused", LOG_STR("error", err_name(why->id)), LOG_STR("job", r->ticket->job),
+            LOG_NUM("row", r->entry.row), LOG_STR("device", r->device_name),
+            LOG_STR("msg", why->msg));
     s->refused++;
     if (s->refusals_full_ms < now_ms)
         s->refusals_full_ms = now_ms;
     if (s->refusals_full_ms - now_ms > (int64_t)REFUSALS_BURST * REFUSAL_EVERY_MS)
         return;
     s->refusals_full_ms += REFUSAL_EVERY_MS;
-    f->entry.type = LEDGER_REFUSED;
-    f->entry.time_ms = time_now_ms();
+    r->entry.type = LEDGER_REFUSED;
+    r->entry.time_ms = time_now_ms();
     ledger_refusal(why, tail);
-    f->entry.tail = (struct cert_bytes){(const uint8_t *)tail, strlen(tail)};
+    r->entry.tail = (struct cert_bytes){(const uint8_t *)tail, strlen(tail)};
     /* best effort: the refusal stands, whether it can be recorded or not */
-    if (ledger_add(s->parts.ledger, &f->entry, NULL) == 0)
+    if (ledger_add(s->parts.ledger, &r->entry, NULL) == 0)
         schedule_commit(s);
 }
 
@@ -244,14 +185,18 @@ static void take_out(struct issuance *i)
     i->next = NULL;
 }
 
-static void commit(struct issuer *s)
+/* Makes durable what waits, and answers for it. -1: nothing of it counts. */
+static int commit(struct issuer *s, struct err *ret)
 {
     struct issuance *recorded = NULL, **at = &s->under_way;
+    uint64_t revoked = ledger_counts(s->parts.ledger).revoked;
     struct err e = {0};
     int r = ledger_commit(s->parts.ledger, &e);
 
     if (r < 0)
         log_err(LOG_ERR, "ledger-not-written", &e);
+    if (ledger_counts(s->parts.ledger).revoked != revoked && s->parts.on_revoked)
+        s->parts.on_revoked(s->parts.on_revoked_ctx);
     while (*at) {
         struct issuance *i = *at;
 
@@ -272,13 +217,30 @@ static void commit(struct issuer *s)
     /* Only a new process can trust the file again, and it takes less time than a person. */
     if (!ledger_usable(s->parts.ledger))
         sd_event_exit(s->parts.event, EXIT_FAILURE);
+    if (r < 0 && ret)
+        *ret = e;
+    return r;
 }
 
 static int on_idle(sd_event_source *source, void *ctx)
 {
     (void)source;
-    commit(ctx);
+    commit(ctx, NULL);
     return 0;
+}
+
+/* The certificate and the end of the one it replaces: both, or none. */
+static int record(struct issuance *i, struct err *e)
+{
+    struct ledger_entry both[2];
+
+    if (i->overtaken)
+        return err_set(e, ERR_CERT_REVOKED,
+                "the certificate to be replaced was revoked meanwhile: ask again");
+    i->entry.tail = (struct cert_bytes){i->cert.data, i->cert.len};
+    both[0] = i->entry;
+    both[1] = i->revocation;
+    return ledger_add_all(i->issuer->parts.ledger, both, i->revocation.type ? 2 : 1, e);
 }
 
 static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct err *why)
@@ -290,10 +252,8 @@ static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct er
 
     if (!why) {
         latency_end(&s->latency, i->started_us);
-        if (cert_assemble(&tbs, s->parts.ca->alg, &signature, &i->cert, &e) == 0) {
-            i->entry.tail = (struct cert_bytes){i->cert.data, i->cert.len};
-            i->recorded = ledger_add(s->parts.ledger, &i->entry, &e) == 0;
-        }
+        if (cert_assemble(&tbs, s->parts.ca->alg, &signature, &i->cert, &e) == 0)
+            i->recorded = record(i, &e) == 0;
         why = i->recorded ? NULL : &e;
     }
     if (why) {
@@ -303,12 +263,12 @@ static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct er
     }
     schedule_commit(s);
     if (ledger_waiting(s->parts.ledger) >= GROUP_MAX)
-        commit(s);
+        commit(s, NULL);
 }
 
 /* ---- the way of a request */
 
-static int build(struct issuer *s, const struct facts *f, struct issuance *i, struct err *e)
+static int build(struct issuer *s, const struct request *q, struct issuance *i, struct err *e)
 {
     const struct ca *ca = s->parts.ca;
     struct buf subject = BUF_INIT;
@@ -316,18 +276,18 @@ static int build(struct issuer *s, const struct facts *f, struct issuance *i, st
             .alg = ca->alg,
             .issuer = ca->subject,
             .not_before = i->entry.time_ms / 1000,
-            .not_after = f->profile->not_after,
-            .spki = {f->csr.spki, f->csr.spki_len},
+            .not_after = q->profile->not_after,
+            .spki = {q->csr.spki, q->csr.spki_len},
             .authority_key_id = ca->key_id,
-            .key_usage = f->profile->key_usage,
+            .key_usage = q->profile->key_usage,
             .path_len = CERT_END_ENTITY,
-            .client_auth = f->profile->client_auth,
+            .client_auth = q->profile->client_auth,
     };
     int r = -1;
 
-    memcpy(c.subject_key_id, f->csr.key_id, sizeof c.subject_key_id);
-    if (cert_serial(c.serial, e) < 0 || profile_subject(&f->row, f->device_id, &subject, e) < 0 ||
-            (f->profile->hardware_module_name && profile_hw_serial(&f->row, &c.hw_serial, e) < 0))
+    memcpy(c.subject_key_id, q->csr.key_id, sizeof c.subject_key_id);
+    if (cert_serial(c.serial, e) < 0 || profile_subject(&q->row, q->device_id, &subject, e) < 0 ||
+            (q->profile->hardware_module_name && profile_hw_serial(&q->row, &c.hw_serial, e) < 0))
         goto out;
     c.subject = (struct cert_bytes){subject.data, subject.len};
     memcpy(i->entry.serial, c.serial, sizeof c.serial);
@@ -337,25 +297,27 @@ out:
     return r;
 }
 
-static int begin(
-        struct issuer *s, const struct facts *f, signer_done_fn done, void *ctx, struct err *e)
+static struct issuance *issuance_new(struct issuer *s, const struct request *q, struct err *e)
 {
     struct issuance *i = calloc(1, sizeof *i);
 
-    if (!i)
-        return err_set(e, ERR_NOMEM, "no memory for a request");
+    if (!i) {
+        err_set(e, ERR_NOMEM, "no memory for a request");
+        return NULL;
+    }
     i->issuer = s;
-    i->entry = f->entry;
+    i->entry = q->entry;
     i->entry.type = LEDGER_ISSUED;
     i->entry.time_ms = time_now_ms();
     i->started_us = latency_now_us();
-    if (add_waiter(i, done, ctx, e) < 0 || build(s, f, i, e) < 0) {
-        issuance_free(i);
-        return -1;
-    }
+    return i;
+}
+
+/* Takes i. On success it may be gone already. */
+static int sign(struct issuer *s, struct issuance *i, struct err *e)
+{
     i->next = s->under_way;
     s->under_way = i;
-    /* on success i may be gone already */
     if (workers_sign(s->parts.workers, i->tbs.data, i->tbs.len, on_signed, i, e) == 0)
         return 0;
     s->under_way = i->next;
@@ -363,51 +325,129 @@ static int begin(
     return -1;
 }
 
-static int answer_known(struct issuer *s, struct facts *f, signer_done_fn done, void *ctx,
-        int *ret_answered, struct err *e)
+/* have, have_cert: what is replaced; NULL when the device has nothing. */
+static int begin(struct issuer *s, const struct request *q, const struct ledger_entry *have,
+        const struct buf *have_cert, signer_done_fn done, void *ctx, struct err *e)
 {
-    struct buf cert = BUF_INIT;
-    struct ledger_entry have;
-    int found = ledger_find_device(s->parts.ledger, f->entry.device, &have, &cert, e);
-    int r = found < 0 ? -1 : 0;
+    struct issuance *i = issuance_new(s, q, e);
 
-    *ret_answered = found == LEDGER_PRESENT;
-    if (found == LEDGER_PRESENT) {
-        r = check_same(&have, f, e);
-        if (r == 0)
-            done(ctx, cert.data, cert.len, false, NULL);
+    if (!i)
+        return -1;
+    if (add_waiter(i, done, ctx, e) < 0 || build(s, q, i, e) < 0 ||
+            (have && !ledger_find_revoked(s->parts.ledger, have->serial) &&
+                    past_revocation(have, have_cert, ORDER_SUPERSEDED, i->revoked_ca,
+                            &i->revocation, e) < 0)) {
+        issuance_free(i);
+        return -1;
     }
-    for (struct issuance *i = s->under_way; i && !*ret_answered && r == 0; i = i->next)
-        if (memcmp(i->entry.device, f->entry.device, LEDGER_ID_BYTES) == 0) {
-            *ret_answered = 1;
-            r = check_same(&i->entry, f, e) < 0 || add_waiter(i, done, ctx, e) < 0 ? -1 : 0;
-        }
+    return sign(s, i, e);
+}
+
+static struct issuance *find_under_way(const struct issuer *s, const struct request *q)
+{
+    struct issuance *i = s->under_way;
+
+    while (i && !same_device(i, q))
+        i = i->next;
+    return i;
+}
+
+/* The request itself is in order: now the past. */
+static int decide(
+        struct issuer *s, const struct request *q, signer_done_fn done, void *ctx, struct err *e)
+{
+    struct issuance *i = find_under_way(s, q);
+    struct ledger_entry have;
+    struct buf cert = BUF_INIT;
+    enum past past;
+    int r = -1;
+
+    if (i)
+        return check_same(i, q, e) < 0 ? -1 : add_waiter(i, done, ctx, e);
+    if (past_judge(s->parts.ledger, q, &past, &have, &cert, e) < 0)
+        goto out;
+    if (past == PAST_SAME) {
+        done(ctx, cert.data, cert.len, false, NULL);
+        r = 0;
+    } else if (check_new(s, q, e) == 0) {
+        r = begin(s, q, past == PAST_REPLACE ? &have : NULL, &cert, done, ctx, e);
+    }
+out:
     buf_done(&cert);
     return r;
 }
 
-int issuer_issue(struct issuer *s, const struct signer_issue *q, signer_done_fn done, void *ctx,
-        struct err *e)
+int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_done_fn done,
+        void *ctx, struct err *e)
 {
-    struct facts *f = calloc(1, sizeof *f);
+    struct request *q = calloc(1, sizeof *q);
     struct err why = {0};
-    int answered = 0, r = -1;
+    int r = -1;
 
-    if (!f)
+    if (!q)
         return err_set(e, ERR_NOMEM, "no memory for a request");
-    f->entry.row = q->row_index;
-    if (authority_ticket(s->parts.authority, q->ticket, &f->ticket, &why) < 0)
-        goto out;
-    uuid_bytes(f->ticket->job, f->entry.job);
-    if (check_request(s, q, f, &why) == 0 && answer_known(s, f, done, ctx, &answered, &why) == 0 &&
-            (answered || (check_new(s, f, &why) == 0 && begin(s, f, done, ctx, &why) == 0)))
-        r = 0;
-    if (r < 0 && is_refusal(&why))
-        record_refusal(s, f, q->row_index, &why);
-out:
+    if (request_check(&s->parts.rules, request, q, &why) == 0)
+        r = decide(s, q, done, ctx, &why);
+    if (r < 0 && q->ticket && is_refusal(&why))
+        record_refusal(s, q, &why);
     if (r < 0 && e)
         *e = why;
-    free(f);
+    free(q);
+    return r;
+}
+
+/* ---- revocation */
+
+/* Every certificate that is not its device's newest is revoked already. */
+static int find_revocable(struct issuer *s, const struct order *o, struct ledger_entry *ret,
+        struct buf *ret_cert, const struct ledger_revoked **ret_done, struct err *e)
+{
+    uint8_t device[LEDGER_ID_BYTES];
+    int found;
+
+    uuid_bytes(o->device, device);
+    *ret_done = ledger_find_revoked(s->parts.ledger, o->serial);
+    if (*ret_done && memcmp((*ret_done)->device, device, sizeof device) == 0)
+        return 0;
+    found = ledger_find_device(s->parts.ledger, device, ret, ret_cert, e);
+    if (found < 0)
+        return -1;
+    if (!found || *ret_done || memcmp(ret->serial, o->serial, sizeof o->serial) != 0)
+        return err_set(
+                e, ERR_NOT_FOUND, "this signer gave device %s no such certificate", o->device);
+    return 0;
+}
+
+int issuer_revoke(
+        struct issuer *s, const struct order *o, struct issuer_revocation *ret, struct err *e)
+{
+    const struct ledger_revoked *done;
+    struct ledger_entry have, entry;
+    struct buf cert = BUF_INIT;
+    uint8_t ca[CERT_KEY_ID_BYTES];
+    int r = -1;
+
+    /* what waits must be in the look-ups */
+    if (commit(s, e) < 0 || find_revocable(s, o, &have, &cert, &done, e) < 0)
+        goto out;
+    *ret = (struct issuer_revocation){.reason = o->reason, .fresh = !done};
+    if (done) {
+        ret->time_ms = done->time_ms;
+        ret->reason = done->reason;
+        r = 0;
+        goto out;
+    }
+    if (past_revocation(&have, &cert, (uint8_t)o->reason, ca, &entry, e) < 0 ||
+            ledger_add(s->parts.ledger, &entry, e) < 0 || commit(s, e) < 0)
+        goto out;
+    ret->time_ms = entry.time_ms;
+    for (struct issuance *i = s->under_way; i; i = i->next)
+        i->overtaken |= memcmp(i->entry.device, entry.device, LEDGER_ID_BYTES) == 0;
+    log_info("revoked", LOG_STR("device", o->device), LOG_STR("approver", o->approver),
+            LOG_STR("reason", order_reason_name(o->reason)));
+    r = 0;
+out:
+    buf_done(&cert);
     return r;
 }
 
@@ -422,7 +462,7 @@ int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e
         return err_set(e, ERR_NOMEM, "no memory for the issuer");
     s->parts = *p;
     s->refused = ledger_counts(p->ledger).refused;
-    if (csr_reader_new(&s->reader, e) < 0) {
+    if (csr_reader_new(&s->parts.rules.reader, e) < 0) {
         free(s);
         return -1;
     }
@@ -446,7 +486,7 @@ void issuer_close(struct issuer **ps)
 
     if (!s)
         return;
-    commit(s);
+    commit(s, NULL);
     err_set(&e, ERR_UNAVAILABLE, "the signer stops");
     while (s->under_way) {
         struct issuance *i = s->under_way;
@@ -455,7 +495,7 @@ void issuer_close(struct issuer **ps)
         answer(i, &e);
     }
     sd_event_source_disable_unref(s->commit);
-    csr_reader_free(&s->reader);
+    csr_reader_free(&s->parts.rules.reader);
     free(s);
     *ps = NULL;
 }

@@ -3,25 +3,29 @@
 #pragma once
 #include <stdint.h>
 #include <systemd/sd-event.h>
+#include "hsm/request.h"
 #include "hsm/signer_client.h"
 
-struct authority;
 struct ca;
 struct err;
 struct issuer;
 struct ledger;
-struct nonce_key;
+struct order;
 struct workers;
 
 struct issuer_parts {
     sd_event *event;
     const struct ca *ca;
-    struct authority *authority;
     struct ledger *ledger;
     struct workers *workers;
-    const struct nonce_key *nonce_key;
-    const char *station;
-    int64_t nonce_valid_s;
+    struct request_rules rules;
+    void (*on_revoked)(void *ctx); /* may be NULL: a revocation has become durable */
+    void *on_revoked_ctx;
+};
+struct issuer_revocation {
+    bool fresh;      /* false: it was revoked before; the rest tells of that */
+    uint8_t reason;  /* enum order_reason */
+    int64_t time_ms; /* Unix */
 };
 struct issuer_counts {
     uint64_t issued, refused;
@@ -36,4 +40,8 @@ void issuer_close(struct issuer **s);
  * that is durable in the ledger, or with the error. The request is borrowed for the call. */
 int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_done_fn done,
         void *ctx, struct err *e);
+/* A verified order of kind ORDER_REVOKE. Durable when it returns 0. ERR_NOT_FOUND: this signer never gave that device that
+ * certificate. */
+int issuer_revoke(
+        struct issuer *s, const struct order *o, struct issuer_revocation *ret, struct err *e);
 void issuer_counts(const struct issuer *s, struct issuer_counts *ret);

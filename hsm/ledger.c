@@ -91,12 +91,13 @@ const struct ledger_revoked *ledger_revoked(const struct ledger *l, size_t *ret_
     return l->tally.revoked;
 }
 
-bool ledger_is_revoked(const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES])
+const struct ledger_revoked *ledger_find_revoked(
+        const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES])
 {
     for (size_t i = 0; i < l->tally.revoked_count; i++)
         if (memcmp(l->tally.revoked[i].serial, serial, CERT_SERIAL_BYTES) == 0)
-            return true;
-    return false;
+            return &l->tally.revoked[i];
+    return NULL;
 }
 
 uint64_t ledger_crl_number(const struct ledger *l)
@@ -201,21 +202,34 @@ void ledger_close(struct ledger **pl)
 
 /* ---- writing */
 
-int ledger_add(struct ledger *l, const struct ledger_entry *entry, struct err *e)
+static int add_one(struct ledger *l, const struct ledger_entry *entry, struct err *e)
+{
+    if (l->group.len + LEDGER_ENTRY_FIXED + entry->tail.len + LEDGER_HASH_BYTES >
+            LEDGER_GROUP_BYTES_MAX)
+        return err_set(e, ERR_UNAVAILABLE, "too many certificates wait for the disk");
+    return ledger_entry_encode(entry, &l->group, e);
+}
+
+int ledger_add_all(
+        struct ledger *l, const struct ledger_entry *entries, size_t count, struct err *e)
 {
     size_t before = l->group.len;
 
     if (l->file.broken)
         return err_set(e, ERR_LEDGER, "%s: a write could not be made durable; restart the signer",
                 l->file.path);
-    if (before + LEDGER_ENTRY_FIXED + entry->tail.len + LEDGER_HASH_BYTES > LEDGER_GROUP_BYTES_MAX)
-        return err_set(e, ERR_UNAVAILABLE, "too many certificates wait for the disk");
-    if (ledger_entry_encode(entry, &l->group, e) < 0) {
-        l->group.len = before;
-        return -1;
-    }
-    l->waiting++;
+    for (size_t i = 0; i < count; i++)
+        if (add_one(l, &entries[i], e) < 0) {
+            l->group.len = before;
+            return -1;
+        }
+    l->waiting += count;
     return 0;
+}
+
+int ledger_add(struct ledger *l, const struct ledger_entry *entry, struct err *e)
+{
+    return ledger_add_all(l, entry, 1, e);
 }
 
 bool ledger_usable(const struct ledger *l)

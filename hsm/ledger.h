@@ -25,7 +25,8 @@ struct ledger;
 enum ledger_type {
     LEDGER_ISSUED = 1,  /* tail: the DER certificate */
     LEDGER_REFUSED = 2, /* tail: "Name: message" of the error, see ledger_refusal() */
-    LEDGER_REVOKED = 3, /* serial, device; reason; tail: the issuing CA's subjectKeyIdentifier */
+    LEDGER_REVOKED = 3, /* serial, device, job and key of the revoked certificate; reason; tail: its
+                           CA's subjectKeyIdentifier */
     LEDGER_CRL =
             4, /* row: its number; spki_sha256: of the DER CRL; tail: the CA's subjectKeyIdentifier */
 };
@@ -49,6 +50,7 @@ struct ledger_counts {
 /* A certificate that is on its CA's CRL. */
 struct ledger_revoked {
     uint8_t ca[CERT_KEY_ID_BYTES]; /* the issuing CA's subjectKeyIdentifier */
+    uint8_t job[LEDGER_ID_BYTES], device[LEDGER_ID_BYTES]; /* what it was issued for */
     uint8_t serial[CERT_SERIAL_BYTES];
     uint8_t reason;
     int64_t time_ms;
@@ -64,6 +66,9 @@ int ledger_open(const char *path, struct ledger **ret, struct err *e);
 void ledger_close(struct ledger **l);
 /* Puts an entry into the group to come; nothing is durable and nothing is found by the look-ups before ledger_commit(). */
 int ledger_add(struct ledger *l, const struct ledger_entry *entry, struct err *e);
+/* The same for several that belong together: all of them come into the same group, or none. */
+int ledger_add_all(
+        struct ledger *l, const struct ledger_entry *entries, size_t count, struct err *e);
 size_t ledger_waiting(const struct ledger *l);
 /* Writes and syncs the group: all of it is durable, or none of it counts. ERR_DISK_FULL, ERR_IO: the ledger is as before.
  * When a sync failed the disk's state is unknown: then every later commit is ERR_LEDGER until the signer is restarted. */
@@ -80,7 +85,9 @@ uint64_t ledger_job_count(const struct ledger *l, const uint8_t job[LEDGER_ID_BY
 struct ledger_counts ledger_counts(const struct ledger *l);
 /* In the order they were revoked; the pointer holds until the next commit. */
 const struct ledger_revoked *ledger_revoked(const struct ledger *l, size_t *ret_count);
-bool ledger_is_revoked(const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES]);
+/* NULL: it is not revoked. Holds until the next commit, too. */
+const struct ledger_revoked *ledger_find_revoked(
+        const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES]);
 /* The highest number of a CRL so far, of whichever CA; 0: none. */
 uint64_t ledger_crl_number(const struct ledger *l);
 /* The tail of a refused entry: the error's name and message, printable, cut off at LEDGER_REFUSAL_MAX. */

@@ -93,6 +93,8 @@ static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry
     *v = (struct ledger_revoked){.reason = entry->reason, .time_ms = entry->time_ms};
     memcpy(v->ca, entry->tail.bytes, sizeof v->ca);
     memcpy(v->serial, entry->serial, sizeof v->serial);
+    memcpy(v->job, entry->job, sizeof v->job);
+    memcpy(v->device, entry->device, sizeof v->device);
 }
 
 void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry)

@@ -76,12 +76,12 @@ static int signer_start(struct signer *s, struct err *e)
     parts = (struct issuer_parts){
             .event = s->event,
             .ca = s->ca,
-            .authority = s->authority,
             .ledger = s->ledger,
             .workers = s->workers,
-            .nonce_key = s->nonce_key,
-            .station = s->station,
-            .nonce_valid_s = config_num(s->config, "signer", "nonce_valid_s"),
+            .rules = {.authority = s->authority,
+                    .nonce_key = s->nonce_key,
+                    .station = s->station,
+                    .nonce_valid_s = config_num(s->config, "signer", "nonce_valid_s")},
     };
     if (issuer_open(&parts, &s->issuer, e) < 0 ||
             ca_watch_open(s->event, &s->paths, s->ca, &s->ca_watch, e) < 0)

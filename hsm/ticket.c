@@ -2,7 +2,6 @@
  * that an approver under the anchors did not sign; whatever is unknown, doubled or missing is
  * refused. Holds no state. */
 #include "hsm/ticket.h"
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "hsm/jws.h"
+#include "hsm/payload.h"
 #include "hsm/ticket_payload.h"
 
 #define TICKET_TYPE    "keyline-ticket+jws"
@@ -21,39 +21,6 @@ static const char *const keys_names[TICKET_KEYS_COUNT] = {
 };
 
 /* ---- the payload */
-
-static int get_text(json_t *o, const char *key, char *out, size_t cap, struct err *e)
-{
-    json_t *v = json_object_get(o, key);
-    size_t len = json_string_length(v);
-
-    if (!json_is_string(v) || len == 0 || len >= cap || strlen(json_string_value(v)) != len)
-        return err_set(
-                e, ERR_TICKET, "member \"%s\" must be a text of 1 to %zu bytes", key, cap - 1);
-    memcpy(out, json_string_value(v), len + 1);
-    return 0;
-}
-
-static int get_number(json_t *o, const char *key, int64_t min, int64_t *ret, struct err *e)
-{
-    json_t *v = json_object_get(o, key);
-
-    if (!json_is_integer(v) || json_integer_value(v) < min)
-        return err_set(e, ERR_TICKET, "member \"%s\" must be a whole number of at least %" PRId64,
-                key, min);
-    *ret = json_integer_value(v);
-    return 0;
-}
-
-static int get_flag(json_t *o, const char *key, bool *ret, struct err *e)
-{
-    json_t *v = json_object_get(o, key);
-
-    if (!json_is_boolean(v))
-        return err_set(e, ERR_TICKET, "member \"%s\" must be true or false", key);
-    *ret = json_is_true(v);
-    return 0;
-}
 
 static int get_keys(json_t *o, enum ticket_keys *ret, struct err *e)
 {
@@ -94,45 +61,27 @@ static int refuse_unknown(json_t *o, enum payload_kind kind, struct err *e)
     static const char *const members[] = {"v", "job", "account", "division", "profile", "binding",
             "keys", "reissue", "rows", "root", "quota", "stations", "nbf", "exp", "iat",
             "approver"};
-    size_t known = sizeof members / sizeof *members - (kind == PAYLOAD_REQUEST ? 4 : 0);
-    const char *key;
-    json_t *v;
 
-    json_object_foreach(o, key, v)
-    {
-        size_t i = 0;
-
-        while (i < known && strcmp(members[i], key) != 0)
-            i++;
-        if (i == known)
-            return err_set(
-                    e, ERR_TICKET, "member \"%.40s\" is unknown to this version of Keyline", key);
-    }
-    return 0;
+    return payload_members(
+            o, members, sizeof members / sizeof *members - (kind == PAYLOAD_REQUEST ? 4 : 0), e);
 }
 
 static int payload_parse(json_t *o, enum payload_kind kind, struct ticket *t, struct err *e)
 {
-    int64_t version, rows, quota;
+    int64_t rows, quota;
     char root[2 * MERKLE_HASH_BYTES + 1];
 
     memset(t, 0, sizeof *t);
-    if (!json_is_object(o))
-        return err_set(e, ERR_TICKET, "it is not a JSON object");
-    if (get_number(o, "v", 0, &version, e) < 0)
-        return -1;
-    if (version != TICKET_VERSION)
-        return err_set(e, ERR_TICKET, "version %" PRId64 " is unknown to this version of Keyline",
-                version);
-    if (refuse_unknown(o, kind, e) < 0 || get_text(o, "job", t->job, sizeof t->job, e) < 0 ||
-            get_text(o, "account", t->account, sizeof t->account, e) < 0 ||
-            get_text(o, "division", t->division, sizeof t->division, e) < 0 ||
-            get_text(o, "profile", t->profile, sizeof t->profile, e) < 0 ||
-            get_text(o, "binding", t->binding, sizeof t->binding, e) < 0 ||
-            get_keys(o, &t->keys, e) < 0 || get_flag(o, "reissue", &t->reissue, e) < 0 ||
-            get_number(o, "rows", 1, &rows, e) < 0 ||
-            get_text(o, "root", root, sizeof root, e) < 0 ||
-            get_number(o, "quota", 1, &quota, e) < 0 || get_stations(o, t, e) < 0)
+    if (payload_version(o, TICKET_VERSION, e) < 0 || refuse_unknown(o, kind, e) < 0 ||
+            payload_text(o, "job", t->job, sizeof t->job, e) < 0 ||
+            payload_text(o, "account", t->account, sizeof t->account, e) < 0 ||
+            payload_text(o, "division", t->division, sizeof t->division, e) < 0 ||
+            payload_text(o, "profile", t->profile, sizeof t->profile, e) < 0 ||
+            payload_text(o, "binding", t->binding, sizeof t->binding, e) < 0 ||
+            get_keys(o, &t->keys, e) < 0 || payload_flag(o, "reissue", &t->reissue, e) < 0 ||
+            payload_number(o, "rows", 1, &rows, e) < 0 ||
+            payload_text(o, "root", root, sizeof root, e) < 0 ||
+            payload_number(o, "quota", 1, &quota, e) < 0 || get_stations(o, t, e) < 0)
         return -1;
     t->rows = (uint64_t)rows;
     t->quota = (uint64_t)quota;
@@ -150,10 +99,10 @@ static int payload_parse(json_t *o, enum payload_kind kind, struct ticket *t, st
         return err_set(e, ERR_TICKET, "member \"quota\" is larger than \"rows\"");
     if (kind == PAYLOAD_REQUEST)
         return 0;
-    if (get_number(o, "nbf", 0, &t->not_before, e) < 0 ||
-            get_number(o, "exp", 0, &t->not_after, e) < 0 ||
-            get_number(o, "iat", 0, &t->issued_at, e) < 0 ||
-            get_text(o, "approver", t->approver, sizeof t->approver, e) < 0)
+    if (payload_number(o, "nbf", 0, &t->not_before, e) < 0 ||
+            payload_number(o, "exp", 0, &t->not_after, e) < 0 ||
+            payload_number(o, "iat", 0, &t->issued_at, e) < 0 ||
+            payload_text(o, "approver", t->approver, sizeof t->approver, e) < 0)
         return -1;
     if (t->not_after <= t->not_before)
         return err_set(e, ERR_TICKET, "member \"exp\" is not after \"nbf\"");

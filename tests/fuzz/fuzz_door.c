@@ -76,12 +76,12 @@ static void open_signer(void)
     strcpy(signer.station, APPROVED_STATION);
     parts = (struct issuer_parts){.event = signer.event,
             .ca = signer.ca,
-            .authority = signer.authority,
             .ledger = signer.ledger,
             .workers = signer.workers,
-            .nonce_key = signer.nonce_key,
-            .station = signer.station,
-            .nonce_valid_s = 3600};
+            .rules = {.authority = signer.authority,
+                    .nonce_key = signer.nonce_key,
+                    .station = signer.station,
+                    .nonce_valid_s = 3600}};
     must(issuer_open(&parts, &signer.issuer, &e) == 0 && signer_door_open(&signer, &e) == 0);
 }
 

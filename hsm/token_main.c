@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -108,7 +109,8 @@ static int describe(struct worker *w, struct wire_packet *p, struct err *e)
     return 0;
 }
 
-static int sign(struct token *t, struct wire_packet *p, struct err *e)
+static int sign(
+        struct token *t, struct wire_packet *p, const uint8_t *bytes, size_t len, struct err *e)
 {
     struct buf raw = BUF_INIT;
     int r = -1;
@@ -116,12 +118,25 @@ static int sign(struct token *t, struct wire_packet *p, struct err *e)
     if (p->alg != (uint8_t)token_alg(t))
         err_set(e, ERR_TOKEN, "the token's key is a %s key, not the one of the CA certificate",
                 signature_info(token_alg(t))->name);
-    else if (token_sign(t, p->body, p->len, &raw, e) == 0) {
+    else if (token_sign(t, bytes, len, &raw, e) == 0) {
         memcpy(p->body, raw.data, raw.len);
         p->len = raw.len;
         r = 0;
     }
     buf_done(&raw);
+    return r;
+}
+
+static int sign_file(struct token *t, struct wire_packet *p, int file, struct err *e)
+{
+    const uint8_t *bytes;
+    size_t len;
+    int r;
+
+    if (wire_map_file(file, &bytes, &len, e) < 0)
+        return -1;
+    r = sign(t, p, bytes, len, e);
+    munmap((void *)(uintptr_t)bytes, len);
     return r;
 }
 
@@ -131,7 +146,7 @@ static int ping(struct token *t, struct wire_packet *p, struct err *e)
     return token_ping(t, e);
 }
 
-static int answer(struct worker *w, struct wire_packet *p, struct err *e)
+static int answer(struct worker *w, struct wire_packet *p, int file, struct err *e)
 {
     if (w->failed.id) {
         *e = w->failed;
@@ -140,7 +155,9 @@ static int answer(struct worker *w, struct wire_packet *p, struct err *e)
     if (p->op == WIRE_DESCRIBE)
         return describe(w, p, e);
     if (w->token && p->op == WIRE_SIGN)
-        return sign(w->token, p, e);
+        return sign(w->token, p, p->body, p->len, e);
+    if (w->token && p->op == WIRE_SIGN_FILE)
+        return sign_file(w->token, p, file, e);
     if (w->token && p->op == WIRE_PING)
         return ping(w->token, p, e);
     return err_set(e, ERR_PROTOCOL, "unknown or untimely request %u", p->op);
@@ -151,13 +168,16 @@ static int serve(struct worker *w)
 {
     struct wire_packet p;
     struct err e = {0};
+    int file;
 
     for (;;) {
-        if (wire_receive(WIRE_FD, &p, &e) < 0)
+        if (wire_receive_file(WIRE_FD, &p, &file, &e) < 0)
             return 0;
         p.error = 0;
-        if (answer(w, &p, &e) < 0)
+        if (answer(w, &p, file, &e) < 0)
             answer_error(&p, &e);
+        if (file >= 0)
+            close(file);
         if (wire_send(WIRE_FD, &p, NULL) < 0)
             return 0;
         if (e.id)

@@ -4,7 +4,8 @@
  * Big-endian. DESCRIBE opens the token and logs in; its body is the CA's SubjectPublicKeyInfo in DER, by which the key is
  * found (empty: the configured one, unseen). Its answer: u32 mask of 1u << enum signature_alg, then a line about the token
  * for the log. PING, in idle times, has no body: the session is used and seen to be logged in still.
- * SIGN: the to-be-signed bytes; the answer is what the token gave. An error's bytes are its message. */
+ * SIGN: the to-be-signed bytes; the answer is what the token gave. SIGN_FILE: the same for bytes that no packet can hold (a
+ * CRL's): the packet has none, and a sealed memfd with them comes with it. An error's bytes are its message. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +18,7 @@ struct err;
 #define WIRE_BODY_MAX   CERT_BYTES_MAX
 #define WIRE_PACKET_MAX (WIRE_HEADER + WIRE_BODY_MAX)
 
-enum wire_op { WIRE_DESCRIBE = 1, WIRE_SIGN = 2, WIRE_PING = 3 };
+enum wire_op { WIRE_DESCRIBE = 1, WIRE_SIGN = 2, WIRE_PING = 3, WIRE_SIGN_FILE = 4 };
 
 struct wire_packet {
     uint8_t op;
@@ -32,3 +33,9 @@ struct wire_packet {
 /* ERR_UNAVAILABLE when the other side has gone, ERR_TIMEOUT when a non-blocking descriptor is not ready. */
 int wire_send(int fd, const struct wire_packet *p, struct err *e);
 int wire_receive(int fd, struct wire_packet *ret, struct err *e);
+/* The two for SIGN_FILE. The sender's bytes are copied; *ret_file is -1 or the receiver's to close. */
+int wire_send_file(
+        int fd, const struct wire_packet *p, const void *bytes, size_t len, struct err *e);
+int wire_receive_file(int fd, struct wire_packet *ret, int *ret_file, struct err *e);
+/* The received bytes, read-only, to be given back with munmap(). ERR_PROTOCOL when they could still change. */
+int wire_map_file(int file, const uint8_t **ret, size_t *ret_len, struct err *e);

@@ -129,6 +129,11 @@ static int send_request(
     p->error = 0;
     p->code = 0;
     p->sequence = ++k->sent;
+    if (len > WIRE_BODY_MAX) {
+        p->op = WIRE_SIGN_FILE;
+        p->len = 0;
+        return wire_send_file(k->fd, p, bytes, len, e);
+    }
     p->len = len;
     if (len)
         memcpy(p->body, bytes, len);

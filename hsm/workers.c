@@ -459,7 +459,7 @@ int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_
     struct err why = {0};
     uint64_t now_us = 0;
 
-    assert(len <= WIRE_BODY_MAX);
+    assert(len <= CRL_BYTES_MAX);
     if (w->closing)
         return err_set(e, ERR_UNAVAILABLE, "the signer stops");
     if (!hopeful(w)) {

@@ -28,7 +28,7 @@ void workers_close(struct workers **w);
 
 /* sig: DER as certificates carry it, verified; NULL when e says why not. Borrowed for the call. */
 typedef void (*workers_done_fn)(void *ctx, const uint8_t *sig, size_t len, const struct err *e);
-/* Signs with the CA's algorithm; bytes are copied. While no worker works, and none is about to, the last failure is returned
+/* Signs with the CA's algorithm; bytes are copied, at most CRL_BYTES_MAX. While no worker works, and none is about to, the last failure is returned
  * at once and done is not called. ERR_UNAVAILABLE when too many requests wait. A request that no token took within
  * WORKERS_WAIT_MS is answered with the failure that kept it waiting. */
 #define WORKERS_WAIT_MS 12000 /* within BUS_TIMEOUT_MS, so that the answer is heard */

@@ -31,6 +31,7 @@ ERR(ORDER, "BadOrder", OPERATOR, "The order is damaged, forged or not possible: 
 ERR(TICKET_UNTRUSTED, "UntrustedApprover", OPERATOR, "The approver is not among the signer's trust anchors: use an approver that is.")
 ERR(TICKET_EXPIRED, "TicketExpired", OPERATOR, "The approval is not valid now: check the clock, or approve again.")
 ERR(TICKET_STATION, "WrongStation", OPERATOR, "The approval is for other stations: run the job there, or approve it for this one.")
+ERR(JOB_WITHDRAWN, "Withdrawn", OPERATOR, "The approval of this job was withdrawn for ever: import and approve a new job.")
 ERR(QUOTA, "Quota", OPERATOR, "The approved quantity is used up: have a larger quantity approved.")
 ERR(PROOF, "NotAuthorised", OPERATOR, "This row is not in the approved manifest: import the approved file.")
 ERR(PROFILE, "Profile", OPERATOR, "The certificate profile is unknown or does not fit the row.")

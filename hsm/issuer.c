@@ -83,6 +83,8 @@ static int check_new(struct issuer *s, const struct request *r, struct err *e)
     if (ca_check_time(s->parts.ca, time_now_ms() / 1000, e) < 0 || request_check_time(r, e) < 0 ||
             past_check_key(s->parts.ledger, r, e) < 0)
         return -1;
+    if (ledger_job_withdrawn(s->parts.ledger, r->entry.job))
+        return err_set(e, ERR_JOB_WITHDRAWN, "the approval of this job was withdrawn");
     for (const struct issuance *i = s->under_way; i; i = i->next) {
         if (memcmp(i->entry.spki_sha256, r->entry.spki_sha256, sizeof r->entry.spki_sha256) == 0)
             return err_set(e, ERR_KEY_REUSED,
@@ -449,6 +451,22 @@ int issuer_revoke(
 out:
     buf_done(&cert);
     return r;
+}
+
+int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, struct err *e)
+{
+    struct ledger_entry entry = {.type = LEDGER_WITHDRAWN, .time_ms = time_now_ms()};
+
+    uuid_bytes(o->job, entry.job);
+    if (commit(s, e) < 0)
+        return -1;
+    *ret_fresh = !ledger_job_withdrawn(s->parts.ledger, entry.job);
+    if (!*ret_fresh)
+        return 0;
+    if (ledger_add(s->parts.ledger, &entry, e) < 0 || commit(s, e) < 0)
+        return -1;
+    log_info("withdrawn", LOG_STR("job", o->job), LOG_STR("approver", o->approver));
+    return 0;
 }
 
 /* ---- life */

@@ -44,4 +44,7 @@ int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_do
  * certificate. */
 int issuer_revoke(
         struct issuer *s, const struct order *o, struct issuer_revocation *ret, struct err *e);
+/* One of kind ORDER_WITHDRAW: nothing more is issued for the job, also when its ticket is valid. *ret_fresh false: it was
+ * withdrawn before. Durable when it returns 0. */
+int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, struct err *e);
 void issuer_counts(const struct issuer *s, struct issuer_counts *ret);

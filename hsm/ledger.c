@@ -80,6 +80,13 @@ uint64_t ledger_job_count(const struct ledger *l, const uint8_t job[LEDGER_ID_BY
     return j ? j->issued : 0;
 }
 
+bool ledger_job_withdrawn(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES])
+{
+    const struct ledger_job *j = ledger_tally_job(&l->tally, job);
+
+    return j && j->withdrawn;
+}
+
 struct ledger_counts ledger_counts(const struct ledger *l)
 {
     return l->tally.counts;

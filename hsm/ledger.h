@@ -29,6 +29,7 @@ enum ledger_type {
                            CA's subjectKeyIdentifier */
     LEDGER_CRL =
             4, /* row: its number; spki_sha256: of the DER CRL; tail: the CA's subjectKeyIdentifier */
+    LEDGER_WITHDRAWN = 5, /* job: nothing more is issued for it; no tail */
 };
 #define LEDGER_KEY_FROM_SIGNER                                                                     \
     0x01 /* flag of an issued entry: the key was not born in the device */
@@ -82,6 +83,8 @@ int ledger_find_key(
         struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e);
 /* Certificates issued for this job. */
 uint64_t ledger_job_count(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES]);
+/* An approver has withdrawn the job. */
+bool ledger_job_withdrawn(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES]);
 struct ledger_counts ledger_counts(const struct ledger *l);
 /* In the order they were revoked; the pointer holds until the next commit. */
 const struct ledger_revoked *ledger_revoked(const struct ledger *l, size_t *ret_count);

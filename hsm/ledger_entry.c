@@ -48,6 +48,11 @@ int ledger_entry_encode(const struct ledger_entry *entry, struct buf *out, struc
     return buf_append(out, entry->tail.bytes, entry->tail.len, e);
 }
 
+static bool names_ca(enum ledger_type type)
+{
+    return type == LEDGER_REVOKED || type == LEDGER_CRL;
+}
+
 int ledger_entry_decode(const uint8_t fixed[LEDGER_ENTRY_FIXED], struct ledger_entry *ret)
 {
     const uint8_t *at = fixed + LEDGER_ENTRY_HEADER;
@@ -56,9 +61,8 @@ int ledger_entry_decode(const uint8_t fixed[LEDGER_ENTRY_FIXED], struct ledger_e
             .flags = fixed[5],
             .reason = fixed[6],
             .tail.len = ledger_get_be(fixed, 4)};
-    if (ret->type < LEDGER_ISSUED || ret->type > LEDGER_CRL || fixed[7] ||
-            ret->tail.len > TAIL_MAX ||
-            (ret->type >= LEDGER_REVOKED && ret->tail.len != CERT_KEY_ID_BYTES))
+    if (ret->type < LEDGER_ISSUED || ret->type > LEDGER_WITHDRAWN || fixed[7] ||
+            ret->tail.len > TAIL_MAX || (names_ca(ret->type) && ret->tail.len != CERT_KEY_ID_BYTES))
         return -1;
     memcpy(ret->job, at, LEDGER_ID_BYTES);
     memcpy(ret->device, at + 16, LEDGER_ID_BYTES);

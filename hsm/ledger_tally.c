@@ -71,18 +71,17 @@ static struct ledger_job *find_job(const struct ledger_tally *t, const uint8_t j
                    : NULL;
 }
 
-static void add_issued(struct ledger_tally *t, const struct ledger_entry *entry)
+static struct ledger_job *job_of(struct ledger_tally *t, const struct ledger_entry *entry)
 {
     struct ledger_job *j = find_job(t, entry->job);
 
-    t->counts.issued++;
     if (!j) {
         j = &t->jobs[t->job_count++];
         *j = (struct ledger_job){0};
         memcpy(j->job, entry->job, LEDGER_ID_BYTES);
         ledger_index_add(&t->by_job, entry->job, t->job_count);
     }
-    j->issued++;
+    return j;
 }
 
 static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry)
@@ -101,7 +100,8 @@ void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry)
 {
     switch (entry->type) {
     case LEDGER_ISSUED:
-        add_issued(t, entry);
+        t->counts.issued++;
+        job_of(t, entry)->issued++;
         break;
     case LEDGER_REFUSED:
         t->counts.refused++;
@@ -111,6 +111,9 @@ void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry)
         break;
     case LEDGER_CRL:
         t->crl_number = entry->row > t->crl_number ? entry->row : t->crl_number;
+        break;
+    case LEDGER_WITHDRAWN:
+        job_of(t, entry)->withdrawn = true;
         break;
     }
 }

@@ -6,6 +6,7 @@
 struct ledger_job {
     uint8_t job[LEDGER_ID_BYTES];
     uint64_t issued;
+    bool withdrawn;
 };
 struct ledger_tally {
     struct ledger_counts counts;
@@ -29,6 +30,6 @@ int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e);
 /* Counts a group that begins at this place of the file. */
 void ledger_tally_group(struct ledger_tally *t, uint64_t at);
 void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry);
-/* NULL: it has no certificate. */
+/* NULL: nothing was issued for it, and it was not withdrawn. */
 const struct ledger_job *ledger_tally_job(
         const struct ledger_tally *t, const uint8_t job[LEDGER_ID_BYTES]);

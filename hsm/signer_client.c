@@ -158,19 +158,39 @@ int signer_issue_async(sd_bus *bus, const struct signer_issue *request, signer_d
     return -1;
 }
 
+/* A method that takes one text and answers with one. */
+static int text_message(
+        sd_bus *bus, const char *method, const char *text, sd_bus_message **ret, struct err *e)
+{
+    int r;
+
+    if (new_call(bus, method, ret, e) < 0)
+        return -1;
+    r = sd_bus_message_append(*ret, "s", text);
+    return r < 0 ? bus_err(e, NULL, r) : 0;
+}
+
+static int text_async(sd_bus *bus, const char *method, const char *text, signer_done_fn done,
+        void *ctx, struct err *e)
+{
+    sd_bus_message *m = NULL;
+
+    if (text_message(bus, method, text, &m, e) == 0)
+        return send_async(bus, m, ANSWER_TEXT, done, ctx, e);
+    sd_bus_message_unref(m);
+    return -1;
+}
+
 int signer_check_ticket_async(
         sd_bus *bus, const char *ticket, signer_done_fn done, void *ctx, struct err *e)
 {
-    sd_bus_message *m = NULL;
-    int r;
+    return text_async(bus, "CheckTicket", ticket, done, ctx, e);
+}
 
-    if (new_call(bus, "CheckTicket", &m, e) < 0)
-        return -1;
-    r = sd_bus_message_append(m, "s", ticket);
-    if (r >= 0)
-        return send_async(bus, m, ANSWER_TEXT, done, ctx, e);
-    sd_bus_message_unref(m);
-    return bus_err(e, NULL, r);
+int signer_order_async(
+        sd_bus *bus, const char *order, signer_done_fn done, void *ctx, struct err *e)
+{
+    return text_async(bus, "Order", order, done, ctx, e);
 }
 
 int signer_chain_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e)
@@ -252,6 +272,20 @@ int signer_status(sd_bus *bus, struct buf *ret_json, struct err *e)
     int r = -1;
 
     if (new_call(bus, "Status", &m, e) == 0 && call(bus, m, ANSWER_TEXT, &answer, &reply, e) == 0)
+        r = buf_append(ret_json, reply.bytes, reply.len, e);
+    sd_bus_message_unref(answer);
+    return r;
+}
+
+int signer_order(sd_bus *bus, const char *order, struct buf *ret_json, struct err *e)
+{
+    sd_bus_message *m = NULL, *answer = NULL;
+    struct reply reply;
+    int r = -1;
+
+    if (text_message(bus, "Order", order, &m, e) < 0)
+        sd_bus_message_unref(m);
+    else if (call(bus, m, ANSWER_TEXT, &answer, &reply, e) == 0)
         r = buf_append(ret_json, reply.bytes, reply.len, e);
     sd_bus_message_unref(answer);
     return r;

@@ -4,13 +4,17 @@
  *        row: canonical (base/row.h); proof: concatenated 32-byte nodes; csr: DER PKCS#10 whose challengePassword
  *        (RFC 2985, 5.4.1) is the nonce in lower-case hex; cert: DER. fresh: false when the ledger already had it.
  *   CheckTicket(s ticket) -> s json                             the ticket's facts (ticket.h payload), if it verifies here
+ *   Order(s order) -> s json                                    what an approver orders (order.h), carried out and durable:
+ *        {"order":"revoke","device","serial","reason","revoked","approver","fresh"}; fresh false: it was revoked before, for
+ *        that reason and at that time. {"order":"withdraw","job","approver","fresh"}
  *   Chain() -> ay                                               DER certificates concatenated, issuing CA first, root last; then
  *        the chains of retired CAs in the same form: a device gets the one that its certificate was issued under
  *   Status() -> s json     {"station","ca_subject","ca_not_after","issued","refused","sign_ms_p50","sign_ms_p99","ledger_records","error",
  *        "tokens":[{"section","label","state","workers","working","signatures","errors","sign_ms_p50","sign_ms_p99","last_error"}],
  *        "workers":[{"token","pid","state","signatures","restarts"}],"waiting"}; docs/json.md explains it
- * Errors: BadTicket UntrustedApprover TicketExpired WrongStation Quota NotAuthorised Profile StaleNonce BadRequest
- *   NoPossession KeyType WeakKey KeyReused KeyChanged Exists (its certificate is from another job) Token* KeyPolicy
+ * Errors: BadTicket UntrustedApprover TicketExpired WrongStation Withdrawn Quota NotAuthorised Profile StaleNonce BadRequest
+ *   NoPossession KeyType WeakKey KeyReused KeyChanged Exists (its certificate is from another job) Revoked BadOrder
+ *   NotFound Token* KeyPolicy
  *   CaExpired BadSignature Ledger DiskFull Io Config (approvers.pem) Protocol Unavailable NoMemory. */
 #pragma once
 #include <stdbool.h>
@@ -43,6 +47,8 @@ int signer_issue_async(sd_bus *bus, const struct signer_issue *request, signer_d
 /* The json or chain bytes arrive as `bytes`. */
 int signer_check_ticket_async(
         sd_bus *bus, const char *ticket, signer_done_fn done, void *ctx, struct err *e);
+int signer_order_async(
+        sd_bus *bus, const char *order, signer_done_fn done, void *ctx, struct err *e);
 int signer_chain_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 int signer_status_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 /* Blocking, for the command line and tests. */
@@ -51,3 +57,4 @@ int signer_issue(sd_bus *bus, const struct signer_issue *request, struct buf *re
 int signer_nonce(
         sd_bus *bus, const char *job, uint64_t row_index, uint8_t *ret_nonce, struct err *e);
 int signer_status(sd_bus *bus, struct buf *ret_json, struct err *e);
+int signer_order(sd_bus *bus, const char *order, struct buf *ret_json, struct err *e);

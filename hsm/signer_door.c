@@ -7,12 +7,14 @@
 #include "base/bus.h"
 #include "base/config.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "base/uuid.h"
 #include "hsm/authority.h"
 #include "hsm/issuer.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
+#include "hsm/order.h"
 #include "hsm/signer.h"
 #include "hsm/ticket.h"
 #include "hsm/workers.h"
@@ -152,6 +154,55 @@ out:
     return r;
 }
 
+static int carry_out(struct signer *s, const char *jws, struct buf *json, struct err *e)
+{
+    struct issuer_revocation done = {0};
+    char serial[2 * CERT_SERIAL_BYTES + 1], when[TIME_TEXT_MAX], *text;
+    struct order order;
+    json_t *o;
+    int r;
+
+    if (authority_order(s->authority, jws, &order, e) < 0)
+        return -1;
+    if (order.kind == ORDER_WITHDRAW) {
+        if (issuer_withdraw(s->issuer, &order, &done.fresh, e) < 0)
+            return -1;
+        o = json_pack("{s:s,s:s,s:s,s:b}", "order", "withdraw", "job", order.job, "approver",
+                order.approver, "fresh", (int)done.fresh);
+    } else {
+        if (issuer_revoke(s->issuer, &order, &done, e) < 0)
+            return -1;
+        hex_format(order.serial, sizeof order.serial, serial);
+        time_format(done.time_ms, when);
+        o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:b}", "order", "revoke", "device", order.device,
+                "serial", serial, "reason", order_reason_name(done.reason), "revoked", when,
+                "approver", order.approver, "fresh", (int)done.fresh);
+    }
+    text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    r = text ? buf_append(json, text, strlen(text), e)
+             : err_set(e, ERR_NOMEM, "no memory for an answer");
+    free(text);
+    json_decref(o);
+    return r;
+}
+
+static int on_order(sd_bus_message *m, void *userdata, sd_bus_error *unused)
+{
+    struct buf json = BUF_INIT;
+    struct err e = {0};
+    const char *jws;
+    int r = sd_bus_message_read(m, "s", &jws);
+
+    (void)unused;
+    if (r < 0)
+        return r;
+    if (carry_out(userdata, jws, &json, &e) < 0)
+        log_err(LOG_WARNING, "order-refused", &e);
+    r = reply_text(m, &json, &e);
+    buf_done(&json);
+    return r;
+}
+
 static json_t *workers_json(const struct workers *w)
 {
     json_t *list = json_array();
@@ -234,6 +285,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Nonce", "st", "ay", on_nonce, 0),
         SD_BUS_METHOD("Issue", "stayayayay", "ayb", on_issue, 0),
         SD_BUS_METHOD("CheckTicket", "s", "s", on_check_ticket, 0),
+        SD_BUS_METHOD("Order", "s", "s", on_order, 0),
         SD_BUS_METHOD("Chain", "", "ay", on_chain, 0),
         SD_BUS_METHOD("Status", "", "s", on_status, 0),
         SD_BUS_VTABLE_END,

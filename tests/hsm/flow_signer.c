@@ -364,18 +364,7 @@ static pid_t worker_pid(size_t i)
 
 static void wait_ready(size_t workers)
 {
-    for (int i = 0; i < 2000; i++) {
-        json_t *o = station_status(&st), *w;
-        size_t n, ready = 0;
-
-        json_array_foreach(json_object_get(o, "workers"), n, w) ready +=
-                strcmp(json_string_value(json_object_get(w, "state")), "ready") == 0;
-        json_decref(o);
-        if (ready == workers)
-            return;
-        rest_ms(10);
-    }
-    fail_msg("the workers did not get ready");
+    station_wait_ready(&st, workers);
 }
 
 static void killed_workers_lose_nothing(void **state)

@@ -276,3 +276,19 @@ json_t *station_status(struct station *s)
     buf_done(&json);
     return o;
 }
+
+void station_wait_ready(struct station *s, size_t workers)
+{
+    for (int i = 0; i < 2000; i++) {
+        json_t *o = station_status(s), *w;
+        size_t n, ready = 0;
+
+        json_array_foreach(json_object_get(o, "workers"), n, w) ready +=
+                strcmp(json_string_value(json_object_get(w, "state")), "ready") == 0;
+        json_decref(o);
+        if (ready == workers)
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    fail_msg("the workers did not get ready");
+}

@@ -40,3 +40,5 @@ void station_verify(const struct station *s, const struct buf *cert, const char 
 int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh,
         struct err *e);
 json_t *station_status(struct station *s);
+/* Until so many workers are ready. */
+void station_wait_ready(struct station *s, size_t workers);

@@ -1,0 +1,640 @@
+/* Re-issue, revocation and withdrawal against the real signer, as jobd asks for them and as a hostile jobd would. */
+#include <openssl/x509v3.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/text.h"
+#include "hsm/order.h"
+#include "hsm/signer_client.h"
+#include "tests/hsm/station.h"
+
+#define JOB_B "b1111111-1111-4111-8111-111111111111"
+#define JOB_C "c1111111-1111-4111-8111-111111111111"
+
+static struct station st;
+static struct ticket first; /* of the job that certified the devices */
+
+static int setup(void **state)
+{
+    (void)state;
+    station_open(&st, NULL);
+    first = st.ticket;
+    station_start(&st);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    station_close(&st);
+    return 0;
+}
+
+/* From now on requests come with this ticket. */
+static void use_ticket(const struct ticket *t)
+{
+    struct err e = {0};
+
+    st.ticket = *t;
+    free(st.jws);
+    ok(ticket_sign(&st.ticket, st.approver, st.approver_chain, &st.jws, &e));
+}
+
+static void use_job(const char *job, bool reissue)
+{
+    struct ticket t = first;
+
+    strcpy(t.job, job);
+    t.reissue = reissue;
+    use_ticket(&t);
+}
+
+static int issue(size_t i, EVP_PKEY *key, struct err *e)
+{
+    struct buf cert = BUF_INIT;
+    bool fresh;
+    int r = station_issue(&st, i, key, &cert, &fresh, e);
+
+    buf_done(&cert);
+    return r;
+}
+
+struct answer {
+    struct buf cert;
+    bool fresh;
+    struct order order; /* that would revoke it */
+};
+
+/* Must succeed. */
+static struct answer get(size_t i, EVP_PKEY *key)
+{
+    struct answer a = {.order = {.kind = ORDER_REVOKE, .reason = ORDER_KEY_COMPROMISE}};
+    struct err e = {0};
+    char name[32];
+    const uint8_t *at;
+    X509 *x;
+
+    ok(station_issue(&st, i, key, &a.cert, &a.fresh, &e));
+    at = a.cert.data;
+    x = d2i_X509(NULL, &at, (long)a.cert.len);
+    assert_non_null(x);
+    assert_int_equal(ASN1_STRING_length(X509_get0_serialNumber(x)), CERT_SERIAL_BYTES);
+    memcpy(a.order.serial, ASN1_STRING_get0_data(X509_get0_serialNumber(x)), CERT_SERIAL_BYTES);
+    X509_free(x);
+    snprintf(name, sizeof name, "dev-%zu", i);
+    uuid_device(st.ticket.account, st.ticket.division, "g", name, a.order.device);
+    a.order.issued_at = time_now_ms() / 1000;
+    strcpy(a.order.approver, "test");
+    return a;
+}
+
+static bool same_cert(const struct answer *a, const struct answer *b)
+{
+    return a->cert.len == b->cert.len && memcmp(a->cert.data, b->cert.data, a->cert.len) == 0;
+}
+
+static int send_order(const struct order *o, json_t **ret, struct err *e)
+{
+    struct buf json = BUF_INIT;
+    struct err sign = {0};
+    char *jws;
+    int r = order_sign(o, st.approver, st.approver_chain, &jws, &sign);
+
+    help_ok(r, &sign, "order_sign", __FILE__, __LINE__);
+    r = signer_order(st.bus, jws, &json, e);
+    if (r == 0 && ret)
+        assert_non_null(*ret = json_loads(buf_str(&json), 0, NULL));
+    buf_done(&json);
+    free(jws);
+    return r;
+}
+
+/* It is revoked, and for this reason. */
+static void assert_revoked(const struct answer *a, const char *reason)
+{
+    struct err e = {0};
+    json_t *o;
+
+    ok(send_order(&a->order, &o, &e));
+    assert_false(json_is_true(json_object_get(o, "fresh")));
+    assert_string_equal(json_string_value(json_object_get(o, "reason")), reason);
+    json_decref(o);
+}
+
+static void restart(int signal)
+{
+    station_stop(&st, signal);
+    station_start(&st);
+}
+
+/* ---- re-issue */
+
+static void reissue_replaces(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256"), *third = help_key("P-256");
+    struct answer a, b, again, c;
+    struct err e = {0};
+
+    (void)state;
+    a = get(0, key);
+    assert_true(a.fresh);
+    use_job(JOB_B, false);
+    refused(issue(0, key, &e), EXISTS);
+    refused(issue(0, other, &e), KEY_CHANGED);
+    use_job(JOB_B, true);
+    b = get(0, other);
+    assert_true(b.fresh);
+    assert_revoked(&a, "superseded");
+    for (int round = 0; round < 2; round++) {
+        /* the same again is the same, another key is not */
+        use_job(JOB_B, true);
+        again = get(0, other);
+        assert_false(again.fresh);
+        assert_true(same_cert(&b, &again));
+        buf_done(&again.cert);
+        refused(issue(0, third, &e), KEY_CHANGED);
+        refused(issue(0, key, &e), KEY_CHANGED);
+        /* the old ticket gives nothing any more, old key or new */
+        use_ticket(&first);
+        refused(issue(0, key, &e), KEY_CHANGED);
+        refused(issue(0, other, &e), EXISTS);
+        restart(SIGKILL);
+    }
+    /* the same key again is allowed; then the second ticket is as old as the first */
+    use_job(JOB_C, true);
+    c = get(0, other);
+    assert_true(c.fresh);
+    assert_revoked(&b, "superseded");
+    for (int round = 0; round < 2; round++) {
+        use_job(JOB_B, true);
+        refused(issue(0, other, &e), EXISTS);
+        refused(issue(0, third, &e), EXISTS);
+        use_ticket(&first);
+        refused(issue(0, other, &e), EXISTS);
+        /* even if it is signed once more as a re-issue */
+        use_job(first.job, true);
+        refused(issue(0, third, &e), EXISTS);
+        restart(SIGKILL);
+    }
+    use_job(JOB_C, true);
+    again = get(0, other);
+    assert_true(same_cert(&c, &again));
+    /* a device that has nothing gets its first from a re-issue ticket, too */
+    assert_int_equal(issue(1, third, &e), 0);
+    buf_done(&a.cert), buf_done(&b.cert), buf_done(&c.cert), buf_done(&again.cert);
+    EVP_PKEY_free(key), EVP_PKEY_free(other), EVP_PKEY_free(third);
+}
+
+static void reissue_forged(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256"), *mallory = help_key("P-256");
+    STACK_OF(X509) *chain = sk_X509_new_null();
+    struct ticket t = first;
+    struct err e = {0};
+    struct help_rows rows;
+    char *good, *dot;
+    struct answer a;
+
+    (void)state;
+    sk_X509_push(chain, help_cert(mallory, "approver"));
+    a = get(0, key);
+    /* jobd's own ticket */
+    strcpy(t.job, JOB_B);
+    t.reissue = true;
+    st.ticket = t;
+    free(st.jws);
+    ok(ticket_sign(&t, mallory, chain, &st.jws, &e));
+    refused(issue(0, other, &e), TICKET_UNTRUSTED);
+    /* the approver's ticket with every tenth letter of the payload changed */
+    use_job(JOB_B, false);
+    good = strdup(st.jws);
+    dot = strrchr(st.jws, '.');
+    for (char *at = strchr(st.jws, '.') + 1; at < dot; at += 10) {
+        *at = *at == 'A' ? 'B' : 'A';
+        refused(issue(0, other, &e), TICKET);
+        strcpy(st.jws, good);
+    }
+    free(good);
+    /* a re-issue that was approved for other rows */
+    help_rows_make(&rows, STATION_ROWS / 2);
+    t = first;
+    strcpy(t.job, JOB_B);
+    t.reissue = true;
+    t.root = rows.root;
+    t.rows = t.quota = STATION_ROWS / 2;
+    use_ticket(&t);
+    refused(issue(0, other, &e), PROOF);
+    help_rows_done(&rows);
+    /* and nothing of it has touched the certificate */
+    use_ticket(&first);
+    struct answer again = get(0, key);
+    assert_true(same_cert(&a, &again));
+    buf_done(&a.cert), buf_done(&again.cert);
+    sk_X509_pop_free(chain, X509_free);
+    EVP_PKEY_free(key), EVP_PKEY_free(other), EVP_PKEY_free(mallory);
+}
+
+static void reissue_counts(void **state)
+{
+    EVP_PKEY *keys[4] = {
+            help_key("P-256"), help_key("P-256"), help_key("P-256"), help_key("P-256")};
+    struct ticket t = first;
+    struct err e = {0};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        ok(issue(i, keys[i], &e));
+    strcpy(t.job, JOB_B);
+    t.reissue = true;
+    t.quota = 2;
+    use_ticket(&t);
+    ok(issue(0, keys[0], &e));
+    ok(issue(1, keys[1], &e));
+    refused(issue(2, keys[2], &e), QUOTA);
+    refused(issue(3, keys[3], &e), QUOTA);
+    restart(SIGKILL);
+    refused(issue(2, keys[2], &e), QUOTA);
+    ok(issue(1, keys[1], &e)); /* a repetition */
+    /* a key of another device is none for a re-issue either */
+    use_job(JOB_C, true);
+    refused(issue(2, keys[1], &e), KEY_REUSED);
+    for (size_t i = 0; i < 4; i++)
+        EVP_PKEY_free(keys[i]);
+}
+
+/* ---- several at once */
+
+struct crowd {
+    sd_event *event;
+    sd_bus *bus;
+    size_t answered;
+};
+struct caller {
+    struct crowd *crowd;
+    struct buf csr, proof, cert;
+    uint8_t nonce[NONCE_BYTES];
+    enum err_id error;
+};
+
+static void on_certificate(
+        void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *e)
+{
+    struct caller *c = ctx;
+
+    (void)fresh;
+    c->crowd->answered++;
+    if (e)
+        c->error = e->id;
+    else
+        buf_append(&c->cert, bytes, len, NULL);
+}
+
+static void call(struct crowd *crowd, struct caller *c, size_t i, EVP_PKEY *key)
+{
+    struct err e = {0};
+    struct signer_issue q = {.ticket = st.jws,
+            .row_index = i,
+            .row = st.rows.rows[i].data,
+            .row_len = st.rows.rows[i].len,
+            .nonce = c->nonce};
+
+    c->crowd = crowd;
+    ok(signer_nonce(st.bus, st.ticket.job, i, c->nonce, &e));
+    help_csr(key, c->nonce, "SHA256", &c->csr);
+    help_rows_proof(&st.rows, i, &c->proof);
+    q.csr = c->csr.data, q.csr_len = c->csr.len;
+    q.proof = c->proof.data, q.proof_len = c->proof.len;
+    ok(signer_issue_async(crowd->bus, &q, on_certificate, c, &e));
+}
+
+static void caller_done(struct caller *c)
+{
+    buf_done(&c->csr), buf_done(&c->proof), buf_done(&c->cert);
+}
+
+static void crowd_open(struct crowd *c)
+{
+    struct err e = {0};
+
+    *c = (struct crowd){0};
+    sd_event_new(&c->event);
+    ok(signer_open(&st.paths, c->event, &c->bus, &e));
+}
+
+static void crowd_wait(struct crowd *c, size_t answers)
+{
+    while (c->answered < answers)
+        assert_true(sd_event_run(c->event, 20000000) > 0);
+}
+
+static void crowd_close(struct crowd *c)
+{
+    sd_bus_close_unref(c->bus);
+    sd_event_unref(c->event);
+}
+
+/* Two re-issue tickets for one device in one moment: one of them serves, the other is told no, and one certificate is
+ * valid in the end. */
+static void reissues_at_once(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *keys[3] = {help_key("P-256"), help_key("P-256"), key};
+    struct caller callers[3] = {0};
+    struct crowd crowd;
+    struct answer a, won;
+
+    (void)state;
+    a = get(0, key);
+    crowd_open(&crowd);
+    use_job(JOB_B, true);
+    call(&crowd, &callers[0], 0, keys[0]);
+    call(&crowd, &callers[1], 0, keys[1]);
+    use_job(JOB_C, true);
+    call(&crowd, &callers[2], 0, keys[2]);
+    crowd_wait(&crowd, 3);
+    assert_true(callers[0].cert.len > 0);
+    assert_int_equal(callers[1].error, ERR_KEY_CHANGED);
+    assert_int_equal(callers[2].error, ERR_EXISTS);
+    assert_revoked(&a, "superseded");
+    use_job(JOB_B, true);
+    won = get(0, keys[0]);
+    assert_int_equal(won.cert.len, callers[0].cert.len);
+    assert_memory_equal(won.cert.data, callers[0].cert.data, won.cert.len);
+    buf_done(&a.cert), buf_done(&won.cert);
+    crowd_close(&crowd);
+    for (size_t i = 0; i < 3; i++) {
+        caller_done(&callers[i]);
+        EVP_PKEY_free(keys[i]);
+    }
+}
+
+#define CROWD 48
+
+/* kill -9 in the middle of re-issues: each device has its old certificate, or the new one and the old one is revoked. */
+static void killed_between(void **state)
+{
+    EVP_PKEY *keys[CROWD];
+    struct caller callers[CROWD] = {0};
+    struct answer old[CROWD];
+    struct crowd crowd;
+    size_t kept = 0;
+
+    (void)state;
+    for (size_t i = 0; i < CROWD; i++)
+        old[i] = get(i, keys[i] = help_key("P-256"));
+    crowd_open(&crowd);
+    use_job(JOB_B, true);
+    for (size_t i = 0; i < CROWD; i++)
+        call(&crowd, &callers[i], i, keys[i]);
+    crowd_wait(&crowd, 1);
+    station_stop(&st, SIGKILL);
+    crowd_wait(&crowd, CROWD);
+    station_start(&st);
+    for (size_t i = 0; i < CROWD; i++) {
+        struct answer now;
+        struct err e = {0};
+        struct buf cert = BUF_INIT;
+        bool fresh;
+
+        use_ticket(&first);
+        if (callers[i].cert.len) {
+            refused(issue(i, keys[i], &e), EXISTS);
+        } else if (station_issue(&st, i, keys[i], &cert, &fresh, &e) == 0) {
+            /* nothing was recorded: the old one is the one */
+            assert_false(fresh);
+            assert_int_equal(cert.len, old[i].cert.len);
+            kept++;
+        }
+        use_job(JOB_B, true);
+        now = get(i, keys[i]);
+        if (callers[i].cert.len)
+            assert_memory_equal(now.cert.data, callers[i].cert.data, now.cert.len);
+        assert_revoked(&old[i], "superseded");
+        buf_done(&now.cert), buf_done(&old[i].cert), buf_done(&cert);
+        caller_done(&callers[i]);
+        EVP_PKEY_free(keys[i]);
+    }
+    print_message("%zu of %d had not been replaced yet\n", kept, CROWD);
+    crowd_close(&crowd);
+}
+
+/* ---- revocation */
+
+static void revoked_for_good(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256");
+    struct err e = {0};
+    struct answer a;
+    json_t *o;
+
+    (void)state;
+    a = get(0, key);
+    ok(send_order(&a.order, &o, &e));
+    assert_true(json_is_true(json_object_get(o, "fresh")));
+    json_decref(o);
+    for (int round = 0; round < 2; round++) {
+        assert_revoked(&a, "keyCompromise");
+        use_ticket(&first);
+        refused(issue(0, key, &e), CERT_REVOKED);
+        refused(issue(0, other, &e), CERT_REVOKED);
+        use_job(JOB_B, false);
+        refused(issue(0, other, &e), CERT_REVOKED);
+        use_job(first.job, true);
+        refused(issue(0, other, &e), CERT_REVOKED);
+        use_job(JOB_B, true);
+        refused(issue(0, key, &e), KEY_REUSED); /* it was given up as stolen */
+        restart(SIGKILL);
+    }
+    ok(issue(0, other, &e));
+    /* for another reason the key may stay */
+    use_ticket(&first);
+    buf_done(&a.cert);
+    EVP_PKEY_free(key);
+    a = get(1, key = help_key("P-256"));
+    a.order.reason = ORDER_PRIVILEGE_WITHDRAWN;
+    ok(send_order(&a.order, NULL, &e));
+    use_job(JOB_B, true);
+    ok(issue(1, key, &e));
+    assert_revoked(&a, "privilegeWithdrawn");
+    buf_done(&a.cert);
+    EVP_PKEY_free(key), EVP_PKEY_free(other);
+}
+
+static int send_text(const char *jws, struct err *e)
+{
+    struct buf json = BUF_INIT;
+    int r = signer_order(st.bus, jws, &json, e);
+
+    buf_done(&json);
+    return r;
+}
+
+static void orders_forged(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *mallory = help_key("P-256");
+    STACK_OF(X509) *chain = sk_X509_new_null();
+    struct answer a, again;
+    struct order wrong;
+    struct err e = {0};
+    char *jws, *good;
+
+    (void)state;
+    sk_X509_push(chain, help_cert(mallory, "approver"));
+    a = get(0, key);
+    ok(order_sign(&a.order, mallory, chain, &jws, &e));
+    refused(send_text(jws, &e), TICKET_UNTRUSTED);
+    free(jws);
+    ok(order_sign(&a.order, st.approver, st.approver_chain, &jws, &e));
+    good = strdup(jws);
+    for (char *at = jws; *at; at += 7) {
+        if (*at == '.')
+            continue;
+        *at = *at == 'A' ? 'B' : 'A';
+        if (strcmp(jws, good) != 0 && send_text(jws, &e) == 0)
+            fail_msg("a changed order was carried out");
+        assert_true(e.id == ERR_ORDER || e.id == ERR_TICKET_UNTRUSTED);
+        err_clear(&e);
+        strcpy(jws, good);
+    }
+    free(good);
+    /* an order is no ticket, a ticket no order, and neither is nonsense */
+    refused(send_text(st.jws, &e), ORDER);
+    refused(send_text("", &e), ORDER);
+    refused(send_text("a.b.c", &e), ORDER);
+    good = st.jws;
+    st.jws = jws;
+    refused(issue(0, key, &e), TICKET);
+    st.jws = good;
+    free(jws);
+    /* a certificate that is not this device's */
+    wrong = a.order;
+    wrong.serial[5] ^= 1;
+    refused(send_order(&wrong, NULL, &e), NOT_FOUND);
+    wrong = a.order;
+    strcpy(wrong.device, "21111111-1111-4111-8111-111111111111");
+    refused(send_order(&wrong, NULL, &e), NOT_FOUND);
+    again = get(0, key);
+    assert_false(again.fresh);
+    assert_true(same_cert(&a, &again));
+    /* what is revoked is not another device's to find either */
+    ok(send_order(&a.order, NULL, &e));
+    refused(send_order(&wrong, NULL, &e), NOT_FOUND);
+    buf_done(&a.cert), buf_done(&again.cert);
+    sk_X509_pop_free(chain, X509_free);
+    EVP_PKEY_free(key), EVP_PKEY_free(mallory);
+}
+
+/* The certificate is revoked while its successor is being signed: the successor is not born. */
+static void revoked_under_way(void **state)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct caller c = {0};
+    struct crowd crowd;
+    struct answer a;
+    struct err e = {0};
+
+    (void)state;
+    a = get(0, key);
+    station_wait_ready(&st, 2);
+    crowd_open(&crowd);
+    use_job(JOB_B, true);
+    station_fault(&st, "hang");
+    call(&crowd, &c, 0, key);
+    sd_bus_flush(crowd.bus);
+    while (sd_event_run(crowd.event, 300000) > 0)
+        ;
+    ok(send_order(&a.order, NULL, &e));
+    station_fault(&st, "");
+    crowd_wait(&crowd, 1);
+    assert_int_equal(c.error, ERR_CERT_REVOKED);
+    refused(issue(0, key, &e), KEY_REUSED);
+    buf_done(&a.cert);
+    caller_done(&c);
+    crowd_close(&crowd);
+    EVP_PKEY_free(key);
+}
+
+/* ---- the end of a ticket, and of a job */
+
+static void over_but_not_lost(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256");
+    struct ticket t = first;
+    struct answer a, again;
+    struct err e = {0};
+
+    (void)state;
+    t.not_after = time_now_ms() / 1000 + 2;
+    use_ticket(&t);
+    a = get(0, key);
+    while (time_now_ms() / 1000 < t.not_after)
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    again = get(0, key);
+    assert_false(again.fresh);
+    assert_true(same_cert(&a, &again));
+    refused(issue(0, other, &e), KEY_CHANGED);
+    refused(issue(1, other, &e), TICKET_EXPIRED);
+    /* one that was never valid here, and one for elsewhere */
+    t.not_before = 1000, t.not_after = 2000;
+    strcpy(t.job, JOB_B);
+    use_ticket(&t);
+    refused(issue(1, other, &e), TICKET_EXPIRED);
+    t = first;
+    t.not_before = t.not_after, t.not_after += 100;
+    use_ticket(&t);
+    refused(issue(0, key, &e), TICKET_EXPIRED);
+    buf_done(&a.cert), buf_done(&again.cert);
+    EVP_PKEY_free(key), EVP_PKEY_free(other);
+}
+
+static void withdrawn_for_good(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256");
+    struct order o = {.kind = ORDER_WITHDRAW, .approver = "test", .issued_at = 1};
+    struct err e = {0};
+    struct answer a, again;
+    json_t *answer;
+
+    (void)state;
+    a = get(0, key);
+    strcpy(o.job, first.job);
+    ok(send_order(&o, &answer, &e));
+    assert_true(json_is_true(json_object_get(answer, "fresh")));
+    json_decref(answer);
+    for (int round = 0; round < 2; round++) {
+        refused(issue(1, other, &e), JOB_WITHDRAWN);
+        again = get(0, key);
+        assert_true(same_cert(&a, &again));
+        buf_done(&again.cert);
+        ok(send_order(&o, &answer, &e));
+        assert_false(json_is_true(json_object_get(answer, "fresh")));
+        json_decref(answer);
+        restart(SIGKILL);
+    }
+    use_job(JOB_B, false);
+    ok(issue(1, other, &e)); /* another job is another matter */
+    buf_done(&a.cert);
+    EVP_PKEY_free(key), EVP_PKEY_free(other);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+            FLOW_TEST(reissue_replaces),
+            FLOW_TEST(reissue_forged),
+            FLOW_TEST(reissue_counts),
+            FLOW_TEST(reissues_at_once),
+            FLOW_TEST(killed_between),
+            FLOW_TEST(revoked_for_good),
+            FLOW_TEST(orders_forged),
+            FLOW_TEST(revoked_under_way),
+            FLOW_TEST(over_but_not_lost),
+            FLOW_TEST(withdrawn_for_good),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -40,6 +40,8 @@
 #define CSR_BYTES_MAX         8192u                /* RSA-4096 with every attribute is under 2 KB */
 #define CERT_BYTES_MAX        8192u
 #define CRL_BYTES_MAX         (64 << 20)           /* over a million revocations; a device downloads it whole */
+#define CRL_DAYS_MAX          365                  /* longer, a revocation is hardly one */
+#define CRL_LOOK_MS           600000               /* is a CRL due? the wall clock may have been set meanwhile */
 #define CHAIN_BYTES_MAX       32768u
 #define CA_RETIRED_MAX        16u                  /* 20 years each; all chains fit into one bus message */
 #define CA_EXPIRY_NOTICE_DAYS 365                 /* a new certificate from an offline root takes people, rooms and travel */

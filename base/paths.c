@@ -27,6 +27,7 @@ static const struct {
         [PATH_SOFTHSM_CONF] = {offsetof(struct paths, etc), "softhsm2.conf"},
         [PATH_TOKENS] = {offsetof(struct paths, state), "signer/tokens"},
         [PATH_LEDGER] = {offsetof(struct paths, state), "signer/ledger"},
+        [PATH_CRLS] = {offsetof(struct paths, state), "crl"},
         [PATH_REGISTRY] = {offsetof(struct paths, state), "jobs/registry.db"},
         [PATH_SIGNER_SOCKET] = {offsetof(struct paths, run), "signer.sock"},
         [PATH_JOBS_SOCKET] = {offsetof(struct paths, run), "jobs.sock"},

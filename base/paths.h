@@ -23,6 +23,7 @@ enum path_id {
     PATH_SOFTHSM_CONF,  /* etc/softhsm2.conf: of the embedded token */
     PATH_TOKENS,        /* state/signer/tokens/: the embedded token's directory */
     PATH_LEDGER,        /* state/signer/ledger: issuance ledger */
+    PATH_CRLS,          /* state/crl/: the CAs' CRLs, KEYID.crl and KEYID.crl.pem; signerd's, for all to read */
     PATH_REGISTRY,      /* state/jobs/registry.db */
     PATH_SIGNER_SOCKET, /* run/signer.sock: org.keyline.Signer1, for jobd */
     PATH_JOBS_SOCKET,   /* run/jobs.sock: org.keyline.Jobs1, for people's tools */

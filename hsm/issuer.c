@@ -400,6 +400,11 @@ int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_do
 
 /* ---- revocation */
 
+int issuer_record(struct issuer *s, const struct ledger_entry *entry, struct err *e)
+{
+    return ledger_add(s->parts.ledger, entry, e) < 0 ? -1 : commit(s, e);
+}
+
 /* Every certificate that is not its device's newest is revoked already. */
 static int find_revocable(struct issuer *s, const struct order *o, struct ledger_entry *ret,
         struct buf *ret_cert, const struct ledger_revoked **ret_done, struct err *e)
@@ -440,7 +445,7 @@ int issuer_revoke(
         goto out;
     }
     if (past_revocation(&have, &cert, (uint8_t)o->reason, ca, &entry, e) < 0 ||
-            ledger_add(s->parts.ledger, &entry, e) < 0 || commit(s, e) < 0)
+            issuer_record(s, &entry, e) < 0)
         goto out;
     ret->time_ms = entry.time_ms;
     for (struct issuance *i = s->under_way; i; i = i->next)
@@ -463,7 +468,7 @@ int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, st
     *ret_fresh = !ledger_job_withdrawn(s->parts.ledger, entry.job);
     if (!*ret_fresh)
         return 0;
-    if (ledger_add(s->parts.ledger, &entry, e) < 0 || commit(s, e) < 0)
+    if (issuer_record(s, &entry, e) < 0)
         return -1;
     log_info("withdrawn", LOG_STR("job", o->job), LOG_STR("approver", o->approver));
     return 0;

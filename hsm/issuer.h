@@ -47,4 +47,6 @@ int issuer_revoke(
 /* One of kind ORDER_WITHDRAW: nothing more is issued for the job, also when its ticket is valid. *ret_fresh false: it was
  * withdrawn before. Durable when it returns 0. */
 int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, struct err *e);
+/* Makes an entry durable, together with what waits. */
+int issuer_record(struct issuer *s, const struct ledger_entry *entry, struct err *e);
 void issuer_counts(const struct issuer *s, struct issuer_counts *ret);

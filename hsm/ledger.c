@@ -112,6 +112,21 @@ uint64_t ledger_crl_number(const struct ledger *l)
     return l->tally.crl_number;
 }
 
+const struct ledger_crl *ledger_last_crl(
+        const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES])
+{
+    const struct ledger_ca *c = ledger_tally_ca(&l->tally, ca);
+
+    return c && c->crl.number ? &c->crl : NULL;
+}
+
+uint64_t ledger_revoked_count(const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES])
+{
+    const struct ledger_ca *c = ledger_tally_ca(&l->tally, ca);
+
+    return c ? c->revoked : 0;
+}
+
 /* ---- what is known of the file's content */
 
 /* Room before anything is written: what is durable must also be found. */

@@ -28,7 +28,8 @@ enum ledger_type {
     LEDGER_REVOKED = 3, /* serial, device, job and key of the revoked certificate; reason; tail: its
                            CA's subjectKeyIdentifier */
     LEDGER_CRL =
-            4, /* row: its number; spki_sha256: of the DER CRL; tail: the CA's subjectKeyIdentifier */
+            4, /* row: its number; time: thisUpdate; spki_sha256: of the DER CRL; tail: its CA's
+                       subjectKeyIdentifier | u64 nextUpdate, Unix ms | u64 entries in it */
     LEDGER_WITHDRAWN = 5, /* job: nothing more is issued for it; no tail */
 };
 #define LEDGER_KEY_FROM_SIGNER                                                                     \
@@ -60,6 +61,15 @@ struct ledger_revoked {
 #define LEDGER_REFUSAL_MAX 200
 /* before: the newest entry is the first. */
 #define LEDGER_NEWEST UINT64_MAX
+/* The last CRL of a CA. */
+struct ledger_crl {
+    uint8_t ca[CERT_KEY_ID_BYTES];
+    uint64_t number;
+    int64_t this_update_ms, next_update_ms;
+    uint64_t entries; /* revoked certificates in it */
+    uint8_t sha256[32];
+};
+#define LEDGER_CRL_TAIL (CERT_KEY_ID_BYTES + 16)
 enum ledger_found { LEDGER_ABSENT = 0, LEDGER_PRESENT = 1 };
 
 /* Creates the file when there is none. One process at a time: ERR_BAD_STATE when another has it. */
@@ -102,3 +112,10 @@ typedef int (*ledger_read_fn)(void *ctx, uint64_t place, const struct ledger_ent
  * was given, to go on). Reads about a megabyte of the file for each step back, whatever the limit. */
 int ledger_read(struct ledger *l, uint64_t before, size_t limit, ledger_read_fn fn, void *ctx,
         struct err *e);
+/* NULL: there is none yet. Holds until the next commit. */
+const struct ledger_crl *ledger_last_crl(
+        const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES]);
+/* How many certificates of this CA are revoked. */
+uint64_t ledger_revoked_count(const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES]);
+/* The tail of an entry of type LEDGER_CRL. */
+void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL]);

@@ -48,9 +48,26 @@ int ledger_entry_encode(const struct ledger_entry *entry, struct buf *out, struc
     return buf_append(out, entry->tail.bytes, entry->tail.len, e);
 }
 
-static bool names_ca(enum ledger_type type)
+/* Tails of a fixed form; a certificate's and a text's are as long as they are. */
+static bool tail_fits(const struct ledger_entry *entry)
 {
-    return type == LEDGER_REVOKED || type == LEDGER_CRL;
+    switch (entry->type) {
+    case LEDGER_REVOKED:
+        return entry->tail.len == CERT_KEY_ID_BYTES;
+    case LEDGER_CRL:
+        return entry->tail.len == LEDGER_CRL_TAIL;
+    case LEDGER_WITHDRAWN:
+        return entry->tail.len == 0;
+    default:
+        return true;
+    }
+}
+
+void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL])
+{
+    memcpy(ret, crl->ca, CERT_KEY_ID_BYTES);
+    ledger_put_be(ret + CERT_KEY_ID_BYTES, 8, (uint64_t)crl->next_update_ms);
+    ledger_put_be(ret + CERT_KEY_ID_BYTES + 8, 8, crl->entries);
 }
 
 int ledger_entry_decode(const uint8_t fixed[LEDGER_ENTRY_FIXED], struct ledger_entry *ret)
@@ -62,7 +79,7 @@ int ledger_entry_decode(const uint8_t fixed[LEDGER_ENTRY_FIXED], struct ledger_e
             .reason = fixed[6],
             .tail.len = ledger_get_be(fixed, 4)};
     if (ret->type < LEDGER_ISSUED || ret->type > LEDGER_WITHDRAWN || fixed[7] ||
-            ret->tail.len > TAIL_MAX || (names_ca(ret->type) && ret->tail.len != CERT_KEY_ID_BYTES))
+            ret->tail.len > TAIL_MAX || !tail_fits(ret))
         return -1;
     memcpy(ret->job, at, LEDGER_ID_BYTES);
     memcpy(ret->device, at + 16, LEDGER_ID_BYTES);

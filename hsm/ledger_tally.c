@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "hsm/ledger_entry.h"
 
 int ledger_tally_init(struct ledger_tally *t, struct err *e)
 {
@@ -16,6 +17,7 @@ void ledger_tally_done(struct ledger_tally *t)
     free(t->jobs);
     free(t->revoked);
     free(t->blocks);
+    free(t->cas);
     *t = (struct ledger_tally){0};
 }
 
@@ -40,6 +42,7 @@ int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e)
     if (grow(&t->jobs, sizeof *t->jobs, t->job_count, entries, &t->job_cap, e) < 0 ||
             grow(&t->revoked, sizeof *t->revoked, t->revoked_count, entries, &t->revoked_cap, e) <
                     0 ||
+            grow(&t->cas, sizeof *t->cas, t->ca_count, entries, &t->ca_cap, e) < 0 ||
             grow(&t->blocks, sizeof *t->blocks, t->block_count, 1, &t->block_cap, e) < 0)
         return -1;
     return ledger_index_reserve(&t->by_job, entries, e);
@@ -84,11 +87,39 @@ static struct ledger_job *job_of(struct ledger_tally *t, const struct ledger_ent
     return j;
 }
 
+static struct ledger_ca *ca_of(struct ledger_tally *t, const uint8_t ca[CERT_KEY_ID_BYTES])
+{
+    struct ledger_ca *c = t->cas;
+
+    while (c < t->cas + t->ca_count && memcmp(c->crl.ca, ca, CERT_KEY_ID_BYTES) != 0)
+        c++;
+    if (c == t->cas + t->ca_count) {
+        t->ca_count++;
+        *c = (struct ledger_ca){0};
+        memcpy(c->crl.ca, ca, CERT_KEY_ID_BYTES);
+    }
+    return c;
+}
+
+static void add_crl(struct ledger_tally *t, const struct ledger_entry *entry)
+{
+    const uint8_t *tail = entry->tail.bytes;
+    struct ledger_crl *crl = &ca_of(t, tail)->crl;
+
+    t->crl_number = entry->row > t->crl_number ? entry->row : t->crl_number;
+    crl->number = entry->row;
+    crl->this_update_ms = entry->time_ms;
+    crl->next_update_ms = (int64_t)ledger_get_be(tail + CERT_KEY_ID_BYTES, 8);
+    crl->entries = ledger_get_be(tail + CERT_KEY_ID_BYTES + 8, 8);
+    memcpy(crl->sha256, entry->spki_sha256, sizeof crl->sha256);
+}
+
 static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry)
 {
     struct ledger_revoked *v = &t->revoked[t->revoked_count++];
 
     t->counts.revoked++;
+    ca_of(t, entry->tail.bytes)->revoked++;
     *v = (struct ledger_revoked){.reason = entry->reason, .time_ms = entry->time_ms};
     memcpy(v->ca, entry->tail.bytes, sizeof v->ca);
     memcpy(v->serial, entry->serial, sizeof v->serial);
@@ -110,7 +141,7 @@ void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry)
         add_revoked(t, entry);
         break;
     case LEDGER_CRL:
-        t->crl_number = entry->row > t->crl_number ? entry->row : t->crl_number;
+        add_crl(t, entry);
         break;
     case LEDGER_WITHDRAWN:
         job_of(t, entry)->withdrawn = true;
@@ -122,4 +153,13 @@ const struct ledger_job *ledger_tally_job(
         const struct ledger_tally *t, const uint8_t job[LEDGER_ID_BYTES])
 {
     return find_job(t, job);
+}
+
+const struct ledger_ca *ledger_tally_ca(
+        const struct ledger_tally *t, const uint8_t ca[CERT_KEY_ID_BYTES])
+{
+    for (const struct ledger_ca *c = t->cas; c < t->cas + t->ca_count; c++)
+        if (memcmp(c->crl.ca, ca, CERT_KEY_ID_BYTES) == 0)
+            return c;
+    return NULL;
 }

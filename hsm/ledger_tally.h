@@ -8,9 +8,15 @@ struct ledger_job {
     uint64_t issued;
     bool withdrawn;
 };
+struct ledger_ca {
+    uint64_t revoked;
+    struct ledger_crl crl; /* the last one; number 0: none yet */
+};
 struct ledger_tally {
     struct ledger_counts counts;
     uint64_t crl_number;
+    struct ledger_ca *cas; /* a handful */
+    size_t ca_count, ca_cap;
     struct ledger_job *jobs;
     size_t job_count, job_cap;
     struct ledger_revoked *revoked;
@@ -33,3 +39,6 @@ void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry);
 /* NULL: nothing was issued for it, and it was not withdrawn. */
 const struct ledger_job *ledger_tally_job(
         const struct ledger_tally *t, const uint8_t job[LEDGER_ID_BYTES]);
+/* NULL: nothing of it was revoked, and it has no CRL. */
+const struct ledger_ca *ledger_tally_ca(
+        const struct ledger_tally *t, const uint8_t ca[CERT_KEY_ID_BYTES]);

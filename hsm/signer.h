@@ -10,6 +10,7 @@ struct authority;
 struct bus_server;
 struct ca_watch;
 struct config;
+struct crl_keeper;
 struct err;
 struct issuer;
 struct ledger;
@@ -28,9 +29,15 @@ struct signer {
     struct workers *workers;
     struct nonce_key *nonce_key;
     struct issuer *issuer;
+    struct crl_keeper *crls;
+    char crl_dir[PATH_MAX];
+    struct workers *crl_workers; /* of a retired CA, while its CRL is made */
+    const struct ca *crl_ca;
     struct bus_server *door;
     char station[NAME_BYTES_MAX + 1];
 };
 
 /* Opens org.keyline.Signer1 (signer_client.h) for the users of [access] jobs_user. Closed with bus_server_close(&s->door). */
 int signer_door_open(struct signer *s, struct err *e);
+/* s->crls (signer_crls.c). After all other parts; closed with crl_keeper_close() behind workers and issuer. */
+int signer_crls_open(struct signer *s, struct err *e);

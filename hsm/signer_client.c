@@ -193,22 +193,30 @@ int signer_order_async(
     return text_async(bus, "Order", order, done, ctx, e);
 }
 
-int signer_chain_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e)
+/* A method that takes nothing. */
+static int plain_async(sd_bus *bus, const char *method, enum answer kind, signer_done_fn done,
+        void *ctx, struct err *e)
 {
     sd_bus_message *m = NULL;
 
-    if (new_call(bus, "Chain", &m, e) < 0)
+    if (new_call(bus, method, &m, e) < 0)
         return -1;
-    return send_async(bus, m, ANSWER_BYTES, done, ctx, e);
+    return send_async(bus, m, kind, done, ctx, e);
+}
+
+int signer_renew_crls_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e)
+{
+    return plain_async(bus, "RenewCrls", ANSWER_TEXT, done, ctx, e);
+}
+
+int signer_chain_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e)
+{
+    return plain_async(bus, "Chain", ANSWER_BYTES, done, ctx, e);
 }
 
 int signer_status_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e)
 {
-    sd_bus_message *m = NULL;
-
-    if (new_call(bus, "Status", &m, e) < 0)
-        return -1;
-    return send_async(bus, m, ANSWER_TEXT, done, ctx, e);
+    return plain_async(bus, "Status", ANSWER_TEXT, done, ctx, e);
 }
 
 /* ---- calls that wait */

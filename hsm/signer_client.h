@@ -9,9 +9,11 @@
  *        that reason and at that time. {"order":"withdraw","job","approver","fresh"}
  *   Chain() -> ay                                               DER certificates concatenated, issuing CA first, root last; then
  *        the chains of retired CAs in the same form: a device gets the one that its certificate was issued under
+ *   RenewCrls() -> s json                                       {"crls":[..]} as in Status, when new ones are published
  *   Status() -> s json     {"station","ca_subject","ca_not_after","issued","refused","sign_ms_p50","sign_ms_p99","ledger_records","error",
  *        "tokens":[{"section","label","state","workers","working","signatures","errors","sign_ms_p50","sign_ms_p99","last_error"}],
- *        "workers":[{"token","pid","state","signatures","restarts"}],"waiting"}; docs/json.md explains it
+ *        "workers":[{"token","pid","state","signatures","restarts"}],"waiting",
+ *        "crls":[{"ca","ca_subject","number","this_update","next_update","revoked","overdue","error"}]}; docs/json.md explains it
  * Errors: BadTicket UntrustedApprover TicketExpired WrongStation Withdrawn Quota NotAuthorised Profile StaleNonce BadRequest
  *   NoPossession KeyType WeakKey KeyReused KeyChanged Exists (its certificate is from another job) Revoked BadOrder
  *   NotFound Token* KeyPolicy
@@ -49,6 +51,7 @@ int signer_check_ticket_async(
         sd_bus *bus, const char *ticket, signer_done_fn done, void *ctx, struct err *e);
 int signer_order_async(
         sd_bus *bus, const char *order, signer_done_fn done, void *ctx, struct err *e);
+int signer_renew_crls_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 int signer_chain_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 int signer_status_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 /* Blocking, for the command line and tests. */

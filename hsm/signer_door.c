@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "base/uuid.h"
 #include "hsm/authority.h"
+#include "hsm/crl_keeper.h"
 #include "hsm/issuer.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
@@ -154,13 +155,24 @@ out:
     return r;
 }
 
+/* Takes o. */
+static int append_json(json_t *o, struct buf *out, struct err *e)
+{
+    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    int r = text ? buf_append(out, text, strlen(text), e)
+                 : err_set(e, ERR_NOMEM, "no memory for an answer");
+
+    free(text);
+    json_decref(o);
+    return r;
+}
+
 static int carry_out(struct signer *s, const char *jws, struct buf *json, struct err *e)
 {
     struct issuer_revocation done = {0};
-    char serial[2 * CERT_SERIAL_BYTES + 1], when[TIME_TEXT_MAX], *text;
+    char serial[2 * CERT_SERIAL_BYTES + 1], when[TIME_TEXT_MAX];
     struct order order;
     json_t *o;
-    int r;
 
     if (authority_order(s->authority, jws, &order, e) < 0)
         return -1;
@@ -178,12 +190,7 @@ static int carry_out(struct signer *s, const char *jws, struct buf *json, struct
                 "serial", serial, "reason", order_reason_name(done.reason), "revoked", when,
                 "approver", order.approver, "fresh", (int)done.fresh);
     }
-    text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-    r = text ? buf_append(json, text, strlen(text), e)
-             : err_set(e, ERR_NOMEM, "no memory for an answer");
-    free(text);
-    json_decref(o);
-    return r;
+    return append_json(o, json, e);
 }
 
 static int on_order(sd_bus_message *m, void *userdata, sd_bus_error *unused)
@@ -246,36 +253,97 @@ static json_t *tokens_json(const struct workers *w)
     return list;
 }
 
+/* ---- CRLs */
+
+static json_t *crl_json(const struct crl_status *c)
+{
+    char id[2 * CERT_KEY_ID_BYTES + 1], begin[TIME_TEXT_MAX], end[TIME_TEXT_MAX];
+    uint8_t key_id[CERT_KEY_ID_BYTES];
+
+    ca_id(&c->ca->key_id, key_id);
+    hex_format(key_id, sizeof key_id, id);
+    time_format(c->this_update_ms, begin);
+    time_format(c->next_update_ms, end);
+    return json_pack("{s:s,s:s,s:I,s:s?,s:s?,s:I,s:b,s:o}", "ca", id, "ca_subject",
+            c->ca->subject_text, "number", (json_int_t)c->number, "this_update",
+            c->number ? begin : NULL, "next_update", c->number ? end : NULL, "revoked",
+            (json_int_t)c->revoked, "overdue", (int)c->overdue, "error", error_json(&c->error));
+}
+
+static json_t *crls_json(const struct signer *s)
+{
+    json_t *list = json_array();
+    struct crl_status c;
+
+    for (size_t i = 0; crl_keeper_status(s->crls, i, &c); i++)
+        json_array_append_new(list, crl_json(&c));
+    return list;
+}
+
+/* A call whose answer waits for the token. */
+struct renewal {
+    struct signer *signer;
+    sd_bus_message *call;
+};
+
+static void on_renewed(void *ctx, const struct err *why)
+{
+    struct renewal *q = ctx;
+    struct err e = why ? *why : (struct err){0};
+    struct buf json = BUF_INIT;
+    json_t *o = why ? NULL : json_pack("{s:o}", "crls", crls_json(q->signer));
+
+    if (!why)
+        append_json(o, &json, &e);
+    reply_text(q->call, &json, &e);
+    buf_done(&json);
+    sd_bus_message_unref(q->call);
+    free(q);
+}
+
+static int on_renew_crls(sd_bus_message *m, void *userdata, sd_bus_error *unused)
+{
+    struct renewal *q = calloc(1, sizeof *q);
+    struct signer *s = userdata;
+    struct err e = {0};
+
+    (void)unused;
+    if (!q) {
+        err_set(&e, ERR_NOMEM, "no memory for a request");
+        return bus_reply_err(m, &e);
+    }
+    *q = (struct renewal){s, sd_bus_message_ref(m)};
+    if (crl_keeper_renew(s->crls, on_renewed, q, &e) == 0)
+        return 1;
+    sd_bus_message_unref(m);
+    free(q);
+    return bus_reply_err(m, &e);
+}
+
 static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 {
     struct signer *s = userdata;
     struct issuer_counts c;
     struct err e = {0};
     struct buf json = BUF_INIT;
-    char not_after[TIME_TEXT_MAX], *text;
+    char not_after[TIME_TEXT_MAX];
     json_t *o;
     int r;
 
     (void)unused;
     issuer_counts(s->issuer, &c);
     time_format(s->ca->not_after * 1000, not_after);
-    o = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:f,s:f,s:I,s:o}", "station", s->station, "ca_subject",
-            s->ca->subject_text, "ca_not_after", not_after, "issued", (json_int_t)c.issued,
-            "refused", (json_int_t)c.refused, "workers", workers_json(s->workers), "sign_ms_p50",
-            (double)c.sign_us_p50 / 1000, "sign_ms_p99", (double)c.sign_us_p99 / 1000,
-            "ledger_records",
+    o = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:f,s:f,s:I,s:o,s:o}", "station", s->station,
+            "ca_subject", s->ca->subject_text, "ca_not_after", not_after, "issued",
+            (json_int_t)c.issued, "refused", (json_int_t)c.refused, "workers",
+            workers_json(s->workers), "sign_ms_p50", (double)c.sign_us_p50 / 1000, "sign_ms_p99",
+            (double)c.sign_us_p99 / 1000, "ledger_records",
             (json_int_t)(ledger_counts(s->ledger).issued + ledger_counts(s->ledger).refused),
-            "error", error_json(workers_failure(s->workers)));
+            "crls", crls_json(s), "error", error_json(workers_failure(s->workers)));
     json_object_set_new(o, "tokens", tokens_json(s->workers));
     json_object_set_new(o, "waiting", json_integer((json_int_t)workers_waiting(s->workers)));
-    text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-    if (!text)
-        err_set(&e, ERR_NOMEM, "no memory for the status");
-    else
-        buf_append(&json, text, strlen(text), &e);
+    append_json(o, &json, &e);
     r = reply_text(m, &json, &e);
-    free(text);
-    json_decref(o);
     buf_done(&json);
     return r;
 }
@@ -287,6 +355,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("CheckTicket", "s", "s", on_check_ticket, 0),
         SD_BUS_METHOD("Order", "s", "s", on_order, 0),
         SD_BUS_METHOD("Chain", "", "ay", on_chain, 0),
+        SD_BUS_METHOD("RenewCrls", "", "s", on_renew_crls, 0),
         SD_BUS_METHOD("Status", "", "s", on_status, 0),
         SD_BUS_VTABLE_END,
 };

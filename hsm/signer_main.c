@@ -20,6 +20,7 @@
 #include "hsm/authority.h"
 #include "hsm/ca.h"
 #include "hsm/ca_watch.h"
+#include "hsm/crl_keeper.h"
 #include "hsm/issuer.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
@@ -65,6 +66,14 @@ static int open_parts(struct signer *s, struct err *e)
             &s->workers, e);
 }
 
+static void on_revoked(void *ctx)
+{
+    const struct signer *s = ctx;
+
+    if (s->crls)
+        crl_keeper_revoked(s->crls);
+}
+
 static int signer_start(struct signer *s, struct err *e)
 {
     struct issuer_parts parts;
@@ -82,8 +91,10 @@ static int signer_start(struct signer *s, struct err *e)
                     .nonce_key = s->nonce_key,
                     .station = s->station,
                     .nonce_valid_s = config_num(s->config, "signer", "nonce_valid_s")},
+            .on_revoked = on_revoked,
+            .on_revoked_ctx = s,
     };
-    if (issuer_open(&parts, &s->issuer, e) < 0 ||
+    if (issuer_open(&parts, &s->issuer, e) < 0 || signer_crls_open(s, e) < 0 ||
             ca_watch_open(s->event, &s->paths, s->ca, &s->ca_watch, e) < 0)
         return -1;
     return signer_door_open(s, e);
@@ -93,7 +104,9 @@ static void signer_stop(struct signer *s)
 {
     ca_watch_close(&s->ca_watch);
     workers_close(&s->workers);
+    workers_close(&s->crl_workers);
     issuer_close(&s->issuer);
+    crl_keeper_close(&s->crls);
     bus_server_close(&s->door);
     nonce_key_free(&s->nonce_key);
     authority_close(&s->authority);

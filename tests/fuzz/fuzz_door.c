@@ -82,7 +82,8 @@ static void open_signer(void)
                     .nonce_key = signer.nonce_key,
                     .station = signer.station,
                     .nonce_valid_s = 3600}};
-    must(issuer_open(&parts, &signer.issuer, &e) == 0 && signer_door_open(&signer, &e) == 0);
+    must(issuer_open(&parts, &signer.issuer, &e) == 0 && signer_crls_open(&signer, &e) == 0 &&
+            signer_door_open(&signer, &e) == 0);
 }
 
 /* Until nothing is left to be done. */
@@ -286,7 +287,7 @@ static void call(struct plan *p, struct buf *out)
     const struct approved *a = approved();
     struct buf body = BUF_INIT;
 
-    switch (take(p, 1) % 6) {
+    switch (take(p, 1) % 8) {
     case 0:
         put_argument(p, 's', a->ticket.job, strlen(a->ticket.job), &body);
         put_number(p, 1, &body);
@@ -301,6 +302,13 @@ static void call(struct plan *p, struct buf *out)
         break;
     case 3:
         put_message(out, "Status", "", &body);
+        break;
+    case 6:
+        put_argument(p, 's', a->jws, strlen(a->jws), &body); /* a ticket is no order */
+        put_message(out, "Order", "s", &body);
+        break;
+    case 7:
+        put_message(out, "RenewCrls", "", &body);
         break;
     default:
         issue(p, out);

@@ -79,12 +79,26 @@ static bool unfinished(const uint8_t *rest, size_t size, size_t place, const uin
     return false;
 }
 
+static size_t tail_len(enum ledger_type type)
+{
+    switch (type) {
+    case LEDGER_REVOKED:
+        return CERT_KEY_ID_BYTES;
+    case LEDGER_CRL:
+        return LEDGER_CRL_TAIL;
+    case LEDGER_WITHDRAWN:
+        return 0;
+    default:
+        return 300;
+    }
+}
+
 static struct ledger_entry entry(enum ledger_type type, uint8_t n)
 {
     static const uint8_t tail[300] = "a certificate";
     struct ledger_entry x = {.type = type, .row = n, .time_ms = 1000 + n};
 
-    x.tail = (struct cert_bytes){tail, type >= LEDGER_REVOKED ? CERT_KEY_ID_BYTES : sizeof tail};
+    x.tail = (struct cert_bytes){tail, tail_len(type)};
     memset(x.job, 0x11, sizeof x.job);
     memset(x.device, n, sizeof x.device);
     memset(x.spki_sha256, n, sizeof x.spki_sha256);
@@ -216,7 +230,7 @@ void fuzz_seeds(fuzz_seed_fn add)
     snprintf(path, sizeof path, "%s/seed", fuzz_dir());
     must(ledger_open(path, &l, &e) == 0);
     add_file(add, "empty", path, 0);
-    for (enum ledger_type type = LEDGER_ISSUED; type <= LEDGER_CRL; type++) {
+    for (enum ledger_type type = LEDGER_ISSUED; type <= LEDGER_WITHDRAWN; type++) {
         struct ledger_entry a = entry(type, (uint8_t)type),
                             b = entry(LEDGER_ISSUED, (uint8_t)(8 + type));
 

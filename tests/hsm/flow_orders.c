@@ -1,4 +1,5 @@
 /* Re-issue, revocation and withdrawal against the real signer, as jobd asks for them and as a hostile jobd would. */
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -618,6 +619,156 @@ static void withdrawn_for_good(void **state)
     EVP_PKEY_free(key), EVP_PKEY_free(other);
 }
 
+/* ---- the CRL, by verifiers that we did not write */
+
+static void crl_path(const struct answer *a, const char *ext, char out[PATH_MAX])
+{
+    const uint8_t *at = a->cert.data;
+    X509 *x = d2i_X509(NULL, &at, (long)a->cert.len);
+    const ASN1_OCTET_STRING *id = X509_get0_authority_key_id(x);
+    char name[2 * CERT_KEY_ID_BYTES + 1], dir[PATH_MAX];
+
+    hex_format(ASN1_STRING_get0_data(id), CERT_KEY_ID_BYTES, name);
+    paths_get(&st.paths, PATH_CRLS, dir);
+    assert_true(snprintf(out, PATH_MAX, "%s/%s.crl%s", dir, name, ext) < PATH_MAX);
+    X509_free(x);
+}
+
+static json_int_t status_number(void)
+{
+    json_t *o = station_status(&st), *crl = json_array_get(json_object_get(o, "crls"), 0);
+    json_int_t number = json_integer_value(json_object_get(crl, "number"));
+
+    assert_false(json_is_true(json_object_get(crl, "overdue")));
+    json_decref(o);
+    return number;
+}
+
+/* The answer to an order does not wait for the list. */
+static void wait_number(json_int_t number)
+{
+    for (int i = 0; i < 500 && status_number() < number; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    assert_int_equal(status_number(), number);
+}
+
+static void save(const struct answer *a, const char *name, char out[PATH_MAX])
+{
+    const uint8_t *at = a->cert.data;
+    X509 *x = d2i_X509(NULL, &at, (long)a->cert.len);
+    FILE *f;
+
+    snprintf(out, PATH_MAX, "%s/%s", st.root, name);
+    assert_non_null(f = fopen(out, "we"));
+    PEM_write_X509(f, x);
+    fclose(f);
+    X509_free(x);
+}
+
+static void seen_by_others(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256");
+    char crl[PATH_MAX], der[PATH_MAX], root[PATH_MAX], chain[PATH_MAX], bad[PATH_MAX],
+            good[PATH_MAX], old[PATH_MAX], issuing[PATH_MAX];
+    struct answer a, b, c;
+    struct err e = {0};
+
+    (void)state;
+    a = get(0, key);
+    b = get(1, other);
+    wait_number(1);
+    ok(send_order(&a.order, NULL, &e));
+    wait_number(2);
+    assert_revoked(&a, "keyCompromise"); /* an order that comes again makes no list */
+    use_job(JOB_B, true);
+    c = get(1, other);
+    assert_true(c.fresh);
+    wait_number(3);
+    crl_path(&a, ".pem", crl);
+    crl_path(&a, "", der);
+    save(&a, "bad.pem", bad);
+    save(&b, "old.pem", old);
+    save(&c, "good.pem", good);
+    snprintf(root, sizeof root, "%s/etc/ca/root.pem", st.root);
+    snprintf(chain, sizeof chain, "%s/etc/ca/chain.pem", st.root);
+    snprintf(issuing, sizeof issuing, "%s/issuing.pem", st.root);
+    assert_int_equal(
+            station_run((const char *[]){"openssl", "x509", "-in", chain, "-out", issuing, NULL}),
+            0);
+    assert_int_equal(station_run((const char *[]){"openssl", "crl", "-inform", "DER", "-in", der,
+                             "-noout", "-verify", "-CAfile", issuing, NULL}),
+            0);
+    assert_int_equal(station_run((const char *[]){"openssl", "verify", "-x509_strict", "-crl_check",
+                             "-CAfile", root, "-untrusted", chain, "-CRLfile", crl, good, NULL}),
+            0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(station_run((const char *[]){"openssl", "verify", "-crl_check", "-CAfile",
+                                 root, "-untrusted", chain, "-CRLfile", crl, i ? old : bad, NULL}),
+                2);
+    assert_int_equal(
+            station_run((const char *[]){"certtool", "--verify-crl", "--load-ca-certificate",
+                    issuing, "--infile", crl, "--outfile", "/dev/null", NULL}),
+            0);
+    assert_int_equal(station_run((const char *[]){"certtool", "--crl-info", "--inder", "--infile",
+                             der, "--outfile", "/dev/null", NULL}),
+            0);
+    restart(SIGKILL);
+    assert_int_equal(status_number(), 3);
+    buf_done(&a.cert), buf_done(&b.cert), buf_done(&c.cert);
+    EVP_PKEY_free(key), EVP_PKEY_free(other);
+}
+
+/* More than a packet to the token can hold: 192 entries, 10 KB. */
+static void long_list(void **state)
+{
+    static const char *const jobs[] = {JOB_B, JOB_C, "d1111111-1111-4111-8111-111111111111"};
+    EVP_PKEY *keys[STATION_ROWS];
+    char der[PATH_MAX], issuing[PATH_MAX], chain[PATH_MAX];
+    struct ticket t = first;
+    struct answer a;
+    json_t *o;
+
+    (void)state;
+    t.quota = STATION_ROWS;
+    use_ticket(&t);
+    for (size_t i = 0; i < STATION_ROWS; i++) {
+        a = get(i, keys[i] = help_key("P-256"));
+        buf_done(&a.cert);
+    }
+    for (size_t j = 0; j < 3; j++) {
+        strcpy(t.job, jobs[j]);
+        t.reissue = true;
+        use_ticket(&t);
+        for (size_t i = 0; i < STATION_ROWS; i++) {
+            a = get(i, keys[i]);
+            assert_true(a.fresh);
+            crl_path(&a, "", der);
+            buf_done(&a.cert);
+        }
+    }
+    for (int i = 0; i < 500; i++) {
+        o = station_status(&st);
+        if (json_integer_value(json_object_get(
+                    json_array_get(json_object_get(o, "crls"), 0), "revoked")) == 3 * STATION_ROWS)
+            break;
+        json_decref(o);
+        o = NULL;
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    assert_non_null(o);
+    json_decref(o);
+    snprintf(chain, sizeof chain, "%s/etc/ca/chain.pem", st.root);
+    snprintf(issuing, sizeof issuing, "%s/issuing.pem", st.root);
+    assert_int_equal(
+            station_run((const char *[]){"openssl", "x509", "-in", chain, "-out", issuing, NULL}),
+            0);
+    assert_int_equal(station_run((const char *[]){"openssl", "crl", "-inform", "DER", "-in", der,
+                             "-noout", "-verify", "-CAfile", issuing, NULL}),
+            0);
+    for (size_t i = 0; i < STATION_ROWS; i++)
+        EVP_PKEY_free(keys[i]);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -632,6 +783,8 @@ int main(int argc, char **argv)
             FLOW_TEST(revoked_under_way),
             FLOW_TEST(over_but_not_lost),
             FLOW_TEST(withdrawn_for_good),
+            FLOW_TEST(seen_by_others),
+            FLOW_TEST(long_list),
     };
 
     if (argc > 1)

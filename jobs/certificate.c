@@ -146,11 +146,42 @@ int certificate_of_device(struct registry *r, int64_t device, struct buf *ret_de
     return n;
 }
 
+int certificate_of_job(
+        struct registry *r, int64_t device, int64_t job, struct buf *ret_der, struct err *e)
+{
+    struct query q;
+    if (query_open(&q, r, e,
+                "SELECT c.der FROM certificate c JOIN run u ON u.id = c.run"
+                " WHERE c.device = ?1 AND c.state = 'valid' AND u.job = ?2",
+                BIND_INT(device), BIND_INT(job)))
+        return -1;
+    int n = query_next(&q, e);
+    if (n > 0) {
+        size_t len;
+        const void *der = query_blob(&q, 0, &len);
+        if (buf_append(ret_der, der, len, e))
+            n = -1;
+    }
+    query_done(&q);
+    return n;
+}
+
+/* The signer has put an earlier job's certificate on the CRL together with this run's: so it is here. */
+static int replace_earlier(struct registry *r, int64_t device, int64_t run, struct err *e)
+{
+    return registry_run(r, e,
+            "UPDATE certificate SET state = 'revoked' WHERE device = ?1 AND state = 'valid'"
+            " AND EXISTS (SELECT 1 FROM run u JOIN job j ON j.id = u.job"
+            "   WHERE u.id = ?2 AND j.reissue = 1"
+            "   AND u.job <> (SELECT job FROM run WHERE id = certificate.run))",
+            BIND_INT(device), BIND_INT(run));
+}
+
 int certificate_add(struct registry *r, int64_t device, int64_t run, const uint8_t *der, size_t len,
         bool *ret_fresh, struct certificate_facts *ret, struct err *e)
 {
     struct buf have = BUF_INIT;
-    if (certificate_parse(der, len, ret, e))
+    if (certificate_parse(der, len, ret, e) || replace_earlier(r, device, run, e))
         return -1;
     int known = certificate_of_device(r, device, &have, e);
     bool same = known > 0 && have.len == len && memcmp(have.data, der, len) == 0;

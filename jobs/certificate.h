@@ -23,7 +23,11 @@ int certificate_check_challenge(const struct buf *der, const uint8_t *challenge,
 
 /* The device's valid certificate, appended to ret_der; 1 when there is one, 0, -1. */
 int certificate_of_device(struct registry *r, int64_t device, struct buf *ret_der, struct err *e);
-/* Records it. The device's own certificate again is no change (*ret_fresh false); another one is ERR_KEY_CHANGED. */
+/* The same, if it was issued in this job: one of an earlier job is not what a re-issue resumes with. */
+int certificate_of_job(
+        struct registry *r, int64_t device, int64_t job, struct buf *ret_der, struct err *e);
+/* Records it. The device's own certificate again is no change (*ret_fresh false). In a re-issue job it takes the place of an
+ * earlier job's, which the signer has revoked; any other one is ERR_KEY_CHANGED. */
 int certificate_add(struct registry *r, int64_t device, int64_t run, const uint8_t *der, size_t len,
         bool *ret_fresh, struct certificate_facts *ret, struct err *e);
 /* All of a device, newest first. */

@@ -55,11 +55,13 @@ struct candidate {
     char uuid[UUID_TEXT_MAX], job_uuid[UUID_TEXT_MAX];
     char name[NAME_BYTES_MAX + 1], job_name[NAME_BYTES_MAX + 1];
     char state[16], job_state[24], result[16];
+    bool reissue;
 };
 
 #define CANDIDATE                                                                                  \
     "SELECT d.id, d.job, d.attempts, d.last_run, d.uuid, j.uuid, d.name, j.name, d.state,"         \
-    " j.state, d.result FROM device d JOIN job j ON j.id = d.job WHERE d.state <> 'Deleted' AND "
+    " j.state, d.result, j.reissue FROM device d JOIN job j ON j.id = d.job WHERE d.state <> "     \
+    "'Deleted' AND "
 
 static void read_candidate(const struct query *q, struct candidate *c)
 {
@@ -74,6 +76,7 @@ static void read_candidate(const struct query *q, struct candidate *c)
     snprintf(c->state, sizeof c->state, "%s", query_text(q, 8));
     snprintf(c->job_state, sizeof c->job_state, "%s", query_text(q, 9));
     snprintf(c->result, sizeof c->result, "%s", query_text(q, 10));
+    c->reissue = query_int(q, 11) != 0;
 }
 
 /* How many fit (2 means several); the first, in the order of the query, is the candidate. */
@@ -94,9 +97,9 @@ static int find_by(
 static int find_by_name(struct registry *r, const char *name, struct candidate *ret, struct err *e)
 {
     static const char any[] = CANDIDATE "d.name = ?1 AND d.hwid IS NULL LIMIT 2";
-    static const char waiting[] =
-            CANDIDATE "d.name = ?1 AND d.hwid IS NULL AND d.state = 'Enrolled'"
-                      " AND j.state = 'In progress' LIMIT 2";
+    static const char waiting[] = CANDIDATE
+            "d.name = ?1 AND d.hwid IS NULL AND d.result <> 'passed'"
+            " AND (d.state = 'Enrolled' OR j.reissue) AND j.state = 'In progress' LIMIT 2";
     int count = find_by(r, any, name, ret, e);
     /* Names are unique in a group only: a job at work decides. */
     if (count > 1)
@@ -143,8 +146,11 @@ static int refuse_done(struct registry *r, const struct candidate *c, struct err
     if (n > 0) {
         char time[TIME_TEXT_MAX];
         time_format(query_int(&q, 0), time);
-        err_set(e, ERR_DEVICE_DONE, "device '%s' was registered at %s with certificate %s", c->name,
-                time, query_text(&q, 1));
+        if (query_null(&q, 1))
+            err_set(e, ERR_CERT_REVOKED, "the certificate of device '%s' was revoked", c->name);
+        else
+            err_set(e, ERR_DEVICE_DONE, "device '%s' was registered at %s with certificate %s",
+                    c->name, time, query_text(&q, 1));
     }
     query_done(&q);
     return -1;
@@ -152,9 +158,11 @@ static int refuse_done(struct registry *r, const struct candidate *c, struct err
 
 static int check_candidate(struct registry *r, const struct candidate *c, struct err *e)
 {
-    if (strcmp(c->state, device_state_name(DEVICE_ENROLLED)) != 0)
+    bool open = strcmp(c->job_state, job_state_name(JOB_IN_PROGRESS)) == 0;
+    bool enrolled = strcmp(c->state, device_state_name(DEVICE_ENROLLED)) == 0;
+    if (strcmp(c->result, "passed") == 0 || (!enrolled && !(open && c->reissue)))
         return refuse_done(r, c, e);
-    if (strcmp(c->job_state, job_state_name(JOB_IN_PROGRESS)) != 0)
+    if (!open)
         return err_set(e, ERR_NO_JOB, "device '%s' is in job '%s', which is '%s'", c->name,
                 c->job_name, c->job_state);
     if (strcmp(c->result, "quarantined") == 0)
@@ -270,7 +278,7 @@ int run_claim(struct registry *r, const struct site *s, const char *slot, const 
     memcpy(claim.job, c.job_uuid, sizeof claim.job);
     memcpy(claim.device_name, c.name, sizeof claim.device_name);
     if (start_run(r, &c, slot, driver, claim.run, claim.attempt, e) ||
-            certificate_of_device(r, c.id, &claim.cert, e) < 0 ||
+            certificate_of_job(r, c.id, c.job, &claim.cert, e) < 0 ||
             add_config(r, s, &c, &claim.config, e)) {
         run_claim_done(&claim);
         return -1;

@@ -19,7 +19,8 @@
     " (SELECT serial FROM certificate c WHERE c.device = d.id AND c.state = 'valid'),"             \
     " EXISTS (SELECT 1 FROM outbox o JOIN batch b"                                                 \
     "   ON b.first = (SELECT max(first) FROM batch WHERE first <= o.record)"                       \
-    "   WHERE o.device = d.id AND o.record <= b.last AND b.state = 'acknowledged'),"               \
+    "   WHERE o.record = (SELECT max(record) FROM outbox WHERE device = d.id)"                     \
+    "   AND o.record <= b.last AND b.state = 'acknowledged'),"                                     \
     " d.updated FROM device d JOIN device_group g ON g.id = d.device_group"                        \
     " JOIN job j ON j.id = d.job "
 /* NULL: not asked for. ?4 is the first name behind the prefix ?3. */
@@ -34,7 +35,7 @@ static const char list_of_job[] = DEVICE_COLUMNS
 static const char list_of_all[] =
         DEVICE_COLUMNS "WHERE d.id > ?6 AND ?1 = 0 " DEVICE_FILTER "ORDER BY d.id LIMIT ?7";
 
-static json_t *device_json(const struct query *q)
+static json_t *device_row_json(const struct query *q)
 {
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "id",
             json_text_column(q, 2), "name", json_text_column(q, 3), "group", json_text_column(q, 4),
@@ -101,7 +102,7 @@ int device_list(struct registry *r, const struct device_filter *f, const char *c
         return -1;
     json_t *devices = json_array();
     while ((n = query_next(&q, e)) > 0 && count++ < page) {
-        (void)json_array_append_new(devices, device_json(&q));
+        (void)json_array_append_new(devices, device_row_json(&q));
         snprintf(next, sizeof next, "%" PRId64, query_int(&q, f->job ? 1 : 0));
     }
     query_done(&q);
@@ -130,7 +131,7 @@ static int find(struct registry *r, const char *sql, const char *a, const char *
     return n < 0 ? -1 : count;
 }
 
-static int find_device(struct registry *r, const char *text, int64_t *ret, struct err *e)
+int device_find(struct registry *r, const char *text, int64_t *ret, struct err *e)
 {
     static const char by_uuid[] = "SELECT id FROM device WHERE uuid = ?1 AND state <> 'Deleted'"
                                   " AND ?2 IS NULL";
@@ -161,14 +162,14 @@ static int find_device(struct registry *r, const char *text, int64_t *ret, struc
     return n < 0 ? -1 : 0;
 }
 
-static int show_device(struct registry *r, int64_t device, json_t **ret, struct err *e)
+int device_json(struct registry *r, int64_t device, json_t **ret, struct err *e)
 {
     struct query q;
     if (query_open(&q, r, e, DEVICE_COLUMNS "WHERE d.id = ?1", BIND_INT(device)))
         return -1;
     int n = query_next(&q, e);
     if (n > 0)
-        n = json_made(device_json(&q), ret, e);
+        n = json_made(device_row_json(&q), ret, e);
     else if (n == 0)
         n = err_set(e, ERR_NOT_FOUND, "there is no such device");
     query_done(&q);
@@ -213,7 +214,7 @@ static int show_runs(struct registry *r, int64_t device, json_t **ret, struct er
     int n;
     if (query_open(&q, r, e,
                 "SELECT uuid, slot, attempt, step, started, ended, error, message FROM run"
-                " WHERE device = ?1 ORDER BY attempt DESC LIMIT 100",
+                " WHERE device = ?1 ORDER BY id DESC LIMIT 100",
                 BIND_INT(device)))
         return -1;
     json_t *runs = json_array();
@@ -236,7 +237,7 @@ int device_show(struct registry *r, const char *text, json_t **ret, struct err *
 {
     json_t *device = NULL, *row = NULL, *certificates = NULL, *runs = NULL;
     int64_t id;
-    if (find_device(r, text, &id, e) || show_device(r, id, &device, e) ||
+    if (device_find(r, text, &id, e) || device_json(r, id, &device, e) ||
             show_row(r, id, &row, e) || certificate_list(r, id, &certificates, e) ||
             show_runs(r, id, &runs, e)) {
         json_decref(device);

@@ -17,5 +17,8 @@ struct device_filter {
 /* {"devices":[DEVICE],"next":cursor or null}. cursor: "" to begin. limit 0: the largest page. */
 int device_list(struct registry *r, const struct device_filter *f, const char *cursor,
         unsigned limit, json_t **ret, struct err *e);
-/* text: device ID, "group/name", name unique in the registry, or hwid. */
+/* text: device ID, "group/name", name unique in the registry, or hwid. ERR_NOT_FOUND, ERR_ARGUMENT. */
+int device_find(struct registry *r, const char *text, int64_t *ret, struct err *e);
+int device_json(struct registry *r, int64_t device, json_t **ret, struct err *e); /* DEVICE */
+/* DEVICE, its row, certificates and runs; text as above. */
 int device_show(struct registry *r, const char *text, json_t **ret, struct err *e);

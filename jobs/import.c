@@ -16,6 +16,7 @@
 #include "jobs/json.h"
 #include "jobs/manifest.h"
 #include "jobs/registry.h"
+#include "jobs/reissue.h"
 #include "jobs/site.h"
 
 #define PROGRESS_ROWS 4096 /* a tenth of a second */
@@ -26,7 +27,7 @@ struct import {
     const struct site *site;
     struct manifest *m;
     const char *actor;
-    bool add_groups;
+    bool add_groups, reissue;
     int64_t job, now;
     struct group {
         char name[NAME_BYTES_MAX + 1];
@@ -78,13 +79,14 @@ static int check_options(const struct job_options *o, struct err *e)
 }
 
 static int refuse_repetition(
-        struct registry *r, const struct manifest *m, const char *name, struct err *e)
+        struct registry *r, const struct manifest *m, const struct job_options *o, struct err *e)
 {
     struct query q;
     if (query_open(&q, r, e,
-                "SELECT name, created FROM job WHERE manifest_sha256 = ?1"
+                "SELECT name, created FROM job WHERE manifest_sha256 = ?1 AND reissue = 0 AND ?2 = "
+                "0"
                 " AND state NOT IN ('Terminated', 'Rejected', 'Failed')",
-                BIND_TEXT(m->sha256)))
+                BIND_TEXT(m->sha256), BIND_INT(o->reissue)))
         return -1;
     int n = query_next(&q, e);
     if (n > 0) {
@@ -98,8 +100,9 @@ static int refuse_repetition(
         return -1;
     int64_t id;
     struct err none = {0};
-    if (registry_number(r, &none, &id, "SELECT id FROM job WHERE name = ?1", BIND_TEXT(name)) == 0)
-        return err_set(e, ERR_EXISTS, "there is a job '%s' already", name);
+    if (registry_number(r, &none, &id, "SELECT id FROM job WHERE name = ?1", BIND_TEXT(o->name)) ==
+            0)
+        return err_set(e, ERR_EXISTS, "there is a job '%s' already", o->name);
     return none.id == ERR_NOT_FOUND ? 0 : err_set(e, none.id, "%s", none.msg);
 }
 
@@ -109,13 +112,13 @@ static int insert_job(
     const struct manifest *m = im->m;
     if (registry_run(im->registry, e,
                 "INSERT INTO job (uuid, name, state, rows, root, profile, binding, stations,"
-                " manifest_sha256, quota, created)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?4, ?10)",
+                " manifest_sha256, quota, created, reissue)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?4, ?10, ?11)",
                 BIND_TEXT(uuid), BIND_TEXT(o->name),
                 BIND_TEXT(job_state_name(JOB_PENDING_APPROVAL)), BIND_INT(m->rows),
                 BIND_BLOB(m->root.bytes, sizeof m->root.bytes), BIND_TEXT(o->profile),
                 BIND_TEXT(o->binding), BIND_TEXT(o->stations), BIND_TEXT(m->sha256),
-                BIND_INT(im->now)))
+                BIND_INT(im->now), BIND_INT(o->reissue)))
         return -1;
     im->job = registry_last_id(im->registry);
     return 0;
@@ -164,7 +167,8 @@ static int explain_conflict(struct import *im, const char *name, const char *hwi
 {
     struct query q;
     if (query_open(&q, im->registry, e,
-                "SELECT d.name, d.hwid, j.name, d.name = ?1 AND d.device_group = ?2 FROM device d"
+                "SELECT d.name, d.hwid, j.name, d.name = ?1 AND d.device_group = ?2,"
+                " j.state NOT IN ('Pending approval', 'Pending', 'In progress') FROM device d"
                 " JOIN job j ON j.id = d.job WHERE d.state <> 'Deleted'"
                 " AND ((d.name = ?1 AND d.device_group = ?2) OR d.hwid = ?3) LIMIT 1",
                 BIND_TEXT(name), BIND_INT(group), BIND_TEXT(*hwid ? hwid : NULL)))
@@ -172,7 +176,10 @@ static int explain_conflict(struct import *im, const char *name, const char *hwi
     int n = query_next(&q, e);
     if (n > 0 && query_int(&q, 3))
         manifest_complain(im->m, line, "device_name",
-                "device '%s' is in the registry already, by job '%s'", name, query_text(&q, 2));
+                "device '%s' is in the registry already, by job '%s'%s", name, query_text(&q, 2),
+                query_int(&q, 4) && !im->reissue
+                        ? ": for a new certificate, import the file with --reissue"
+                        : "");
     else if (n > 0)
         manifest_complain(im->m, line, "hwid",
                 "hwid '%s' is in the registry already, as device '%s' of job '%s'", hwid,
@@ -181,26 +188,6 @@ static int explain_conflict(struct import *im, const char *name, const char *hwi
         n = err_set(e, ERR_STORE, "the registry refuses device '%s' for no known reason", name);
     query_done(&q);
     return n < 0 ? -1 : 0;
-}
-
-static int insert_attributes(
-        struct import *im, int64_t device, const struct row *row, struct err *e)
-{
-    for (size_t i = 0; i < row->count; i++) {
-        const struct row_field *f = &row->fields[i];
-        char key[NAME_BYTES_MAX + 1], value[MANIFEST_VALUE_MAX + 1];
-        if (f->key_len <= 5 || memcmp(f->key, "attr.", 5) != 0)
-            continue;
-        memcpy(key, f->key + 5, f->key_len - 5);
-        key[f->key_len - 5] = '\0';
-        memcpy(value, f->value, f->value_len);
-        value[f->value_len] = '\0';
-        if (registry_run(im->registry, e,
-                    "INSERT INTO attribute (device, key, value) VALUES (?1, ?2, ?3)",
-                    BIND_INT(device), BIND_TEXT(key), BIND_TEXT(value)))
-            return -1;
-    }
-    return 0;
 }
 
 /* A configuration that no device takes must not be found out on the line. Small rows cannot be at
@@ -238,6 +225,15 @@ static int insert_row(struct import *im, uint64_t index, struct err *e)
         return -1;
     if (!group_row)
         return 0;
+    if (im->reissue) {
+        const struct reissue_row known = {im->job, index, group_row, name, hwid, bytes, len};
+        char why[ERR_MSG_MAX];
+        int taken = reissue_add(im->registry, &known, why, e);
+        if (taken == REISSUE_REFUSED)
+            manifest_complain(im->m, line, "device_name", "%s", why);
+        if (taken != REISSUE_UNKNOWN)
+            return taken < 0 ? -1 : 0;
+    }
     uuid_device(im->site->account, im->site->division, group, name, uuid);
     if (check_config(im, uuid, &row, len, line, e) ||
             registry_run_counted(im->registry, e, &changes,
@@ -253,7 +249,7 @@ static int insert_row(struct import *im, uint64_t index, struct err *e)
     if (registry_run(im->registry, e, "INSERT INTO job_row (device, row) VALUES (?1, ?2)",
                 BIND_INT(device), BIND_BLOB(bytes, len)))
         return -1;
-    return insert_attributes(im, device, &row, e);
+    return reissue_attributes(im->registry, device, &row, e);
 }
 
 static int insert_tile(struct import *im, unsigned level, uint64_t index,
@@ -369,12 +365,13 @@ int job_import(struct registry *r, const struct site *s, const char *actor, stru
             .m = m,
             .actor = actor,
             .add_groups = options->add_groups,
+            .reissue = options->reissue,
             .now = time_now_ms()};
     struct job_options o = *options;
     char name[NAME_BYTES_MAX + 1];
     json_t *job;
     set_defaults(&o, name, im.now);
-    if (check_options(&o, e) || refuse_repetition(r, m, o.name, e) || registry_save(r, e))
+    if (check_options(&o, e) || refuse_repetition(r, m, &o, e) || registry_save(r, e))
         return -1;
     int failed = import_all(&im, &o, e);
     if (failed || m->errors_total) {

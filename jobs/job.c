@@ -11,6 +11,7 @@
 #include "jobs/event.h"
 #include "jobs/json.h"
 #include "jobs/registry.h"
+#include "jobs/reissue.h"
 #include "jobs/run.h"
 #include "jobs/site.h"
 
@@ -68,13 +69,16 @@ int job_find(struct registry *r, const char *text, int64_t *ret, struct err *e)
 
 #define JOB_COLUMNS                                                                                \
     "SELECT uuid, name, state, rows, registered, (SELECT count(*) FROM device d"                   \
-    " WHERE d.job = j.id AND d.result IN ('failed', 'quarantined')), created, approved,"           \
-    " completed, approver, profile, binding, manifest_sha256, root, quota, not_after FROM job j "
+    " WHERE d.job = j.id AND d.result IN ('failed', 'quarantined'))"                               \
+    " + (SELECT count(*) FROM job_past p WHERE p.job = j.id"                                       \
+    " AND p.result IN ('failed', 'quarantined')), created, approved,"                              \
+    " completed, approver, profile, binding, manifest_sha256, root, quota, not_after, reissue"     \
+    " FROM job j "
 
 static json_t *job_row_json(const struct query *q)
 {
     return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, "
-                     "s:o}",
+                     "s:o, s:b}",
             "id", json_text_column(q, 0), "name", json_text_column(q, 1), "state",
             json_text_column(q, 2), "rows", (json_int_t)query_int(q, 3), "registered",
             (json_int_t)query_int(q, 4), "failed", (json_int_t)query_int(q, 5), "created",
@@ -82,7 +86,8 @@ static json_t *job_row_json(const struct query *q)
             json_time_column(q, 8), "approver", json_text_column(q, 9), "profile",
             json_text_column(q, 10), "binding", json_text_column(q, 11), "manifest_sha256",
             json_text_column(q, 12), "root", json_hex_column(q, 13), "quota",
-            (json_int_t)query_int(q, 14), "not_after", json_time_column(q, 15));
+            (json_int_t)query_int(q, 14), "not_after", json_time_column(q, 15), "reissue",
+            (int)query_int(q, 16));
 }
 
 int job_json(struct registry *r, int64_t job, json_t **ret, struct err *e)
@@ -231,7 +236,8 @@ int job_approve(struct registry *r, const struct site *s, const char *actor, int
     }
     /* The state again: another approval may have been quicker while the signer checked. */
     if (job_check_pending(r, job, e) || job_request(r, s, job, &request, e) ||
-            check_facts(request, facts, e) || set_approved(r, job, ticket, facts, ev.time, e))
+            check_facts(request, facts, e) || set_approved(r, job, ticket, facts, ev.time, e) ||
+            reissue_take(r, job, ev.time, e))
         goto out;
     ev.subject = json_string_value(json_object_get(request, "job"));
     if (json_made(json_pack("{s:s, s:O, s:s}", "job", ev.subject, "approver",
@@ -272,8 +278,11 @@ int job_end(struct registry *r, const struct site *s, const char *actor, int64_t
             run_interrupt_job(r, s, job, e) ||
             registry_run(r, e, "UPDATE job SET state = ?2, completed = ?3 WHERE id = ?1",
                     BIND_INT(job), BIND_TEXT(job_state_name(end)), BIND_INT(ev.time)) ||
+            reissue_drop(r, job, e) ||
+            /* what the signer may have certified stays: only a re-issue can give it another one */
             registry_run(r, e,
-                    "UPDATE device SET state = ?2, updated = ?3 WHERE job = ?1 AND state = ?4",
+                    "UPDATE device SET state = ?2, updated = ?3 WHERE job = ?1 AND state = ?4"
+                    " AND NOT EXISTS (SELECT 1 FROM certificate c WHERE c.device = device.id)",
                     BIND_INT(job), BIND_TEXT(device_state_name(DEVICE_DELETED)), BIND_INT(ev.time),
                     BIND_TEXT(device_state_name(DEVICE_ENROLLED))))
         return -1;

@@ -19,6 +19,7 @@ struct job_options {
     const char *binding;  /* "" : "identity" */
     const char *stations; /* names separated by commas; "" : "*" */
     bool add_groups;      /* make the groups that are missing */
+    bool reissue;         /* rows may name devices that there are: they get new certificates */
     void (*progress)(
             void); /* called every few thousand rows, may be NULL: a long import is no hang */
 };
@@ -42,8 +43,8 @@ int job_check_pending(struct registry *r, int64_t job, struct err *e);
 /* facts: the signer's answer to CheckTicket. ERR_TICKET when they are not this job's. */
 int job_approve(struct registry *r, const struct site *s, const char *actor, int64_t job,
         const char *ticket, const char *facts, struct err *e);
-/* Rejected (from pending approval) or Terminated (from pending approval or in progress): devices that are not
- * registered are deleted, so that a corrected manifest may name them again. */
+/* Rejected (from pending approval) or Terminated (from pending approval or in progress): devices that have no
+ * certificate are deleted, so that a corrected manifest may name them again; those that have one need a re-issue. */
 int job_end(struct registry *r, const struct site *s, const char *actor, int64_t job,
         enum job_state end, const char *reason, struct err *e);
 

@@ -43,7 +43,8 @@ int outbox_add(struct registry *r, const struct site *s, const struct event *ev,
         err_set(e, ERR_NOMEM, "no memory for a record");
     else if (device)
         result = registry_run(r, e,
-                "INSERT INTO outbox (record, event, body, device) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO outbox (record, event, body, device, job)"
+                " VALUES (?1, ?2, ?3, ?4, (SELECT job FROM device WHERE id = ?4))",
                 BIND_INT(record), BIND_INT(seq), BIND_TEXT(text), BIND_INT(device));
     else
         result = registry_run(r, e, "INSERT INTO outbox (record, event, body) VALUES (?1, ?2, ?3)",

@@ -18,8 +18,11 @@ static int count_devices(struct registry *r, int64_t job, struct numbers *s, str
     struct query q;
     if (query_open(&q, r, e,
                 "SELECT rows,"
-                " (SELECT count(*) FROM device WHERE job = ?1 AND result = 'passed'),"
+                " (SELECT count(*) FROM device WHERE job = ?1 AND result = 'passed')"
+                " + (SELECT count(*) FROM job_past WHERE job = ?1 AND result = 'passed'),"
                 " (SELECT count(*) FROM device WHERE job = ?1"
+                "   AND result IN ('failed', 'quarantined'))"
+                " + (SELECT count(*) FROM job_past WHERE job = ?1"
                 "   AND result IN ('failed', 'quarantined')),"
                 " (SELECT count(*) FROM device WHERE job = ?1 AND result = 'active'),"
                 " (SELECT count(*) FROM run WHERE job = ?1),"
@@ -46,7 +49,7 @@ static int count_synced(struct registry *r, int64_t job, struct numbers *s, stru
 {
     return registry_number(r, e, &s->synced,
             "SELECT count(*) FROM batch b JOIN outbox o ON o.record BETWEEN b.first AND b.last"
-            " JOIN device d ON d.id = o.device WHERE b.state = 'acknowledged' AND d.job = ?1",
+            " WHERE b.state = 'acknowledged' AND o.job = ?1",
             BIND_INT(job));
 }
 
@@ -155,15 +158,26 @@ static int rows(struct registry *r, int64_t job, uint64_t after_row, unsigned li
     struct query q;
     int n;
     if (query_open(&q, r, e,
-                "SELECT d.row_index, d.uuid, d.name, g.name, d.hwid, d.state,"
-                " CASE d.result WHEN 'passed' THEN 'PASS' WHEN 'failed' THEN 'FAIL'"
+                /* devices of this job, those that a later job has taken, and those of a re-issue
+                 * that is not approved yet */
+                "WITH line (row_index, device, result, attempts, last_run) AS ("
+                " SELECT row_index, id, result, attempts, last_run FROM device"
+                "   WHERE job = ?1 AND row_index >= ?2"
+                " UNION ALL SELECT row_index, device, result, attempts, last_run FROM job_past"
+                "   WHERE job = ?1 AND row_index >= ?2"
+                " UNION ALL SELECT row_index, device, 'untouched', 0, NULL FROM job_next"
+                "   WHERE job = ?1 AND row_index >= ?2 ORDER BY 1 LIMIT ?3)"
+                " SELECT l.row_index, d.uuid, d.name, g.name, d.hwid, d.state,"
+                " CASE l.result WHEN 'passed' THEN 'PASS' WHEN 'failed' THEN 'FAIL'"
                 "   WHEN 'quarantined' THEN 'FAIL' ELSE '' END,"
-                " d.attempts, u.error, u.message,"
-                " (SELECT serial FROM certificate c WHERE c.device = d.id AND c.state = 'valid'),"
+                " l.attempts, u.error, u.message,"
+                " (SELECT serial FROM certificate c JOIN run v ON v.id = c.run"
+                "   WHERE c.device = d.id AND v.job = ?1 ORDER BY c.id DESC LIMIT 1),"
                 " u.slot, u.ended"
-                " FROM device d JOIN device_group g ON g.id = d.device_group"
-                " LEFT JOIN run u ON u.id = d.last_run"
-                " WHERE d.job = ?1 AND d.row_index >= ?2 ORDER BY d.row_index LIMIT ?3",
+                " FROM line l JOIN device d ON d.id = l.device"
+                " JOIN device_group g ON g.id = d.device_group"
+                " LEFT JOIN run u ON u.id = l.last_run"
+                " ORDER BY l.row_index",
                 BIND_INT(job), BIND_INT(after), BIND_INT(page + 1)))
         return -1;
     json_t *list = json_array();

@@ -140,7 +140,7 @@ int run_installed(struct registry *r, const char *run, struct err *e)
     if (run_facts_load(r, run, &f, e))
         return -1;
     if (f.step == RUN_IDENTIFIED) { /* a sealed device that holds what an earlier run gave it */
-        int n = certificate_of_device(r, f.device, &cert, e);
+        int n = certificate_of_job(r, f.device, f.job, &cert, e);
         buf_done(&cert);
         if (n < 0 || (n > 0 && set_step(r, &f, RUN_CERTIFIED, e)))
             return -1;
@@ -207,9 +207,14 @@ static int record(struct registry *r, const struct site *s, const struct run_fac
 
 static int set_registered(struct registry *r, const struct run_facts *f, int64_t now, struct err *e)
 {
-    return registry_run(r, e, "UPDATE device SET state = ?2, updated = ?3 WHERE id = ?1",
+    /* A device that was disabled with its old certificate may connect with the new one: the approver
+     * of the re-issue said so. */
+    return registry_run(r, e,
+                   "UPDATE device SET state = ?2, updated = ?3, status = CASE"
+                   " WHEN (SELECT reissue FROM job WHERE id = ?4) THEN 'Enabled' ELSE status END"
+                   " WHERE id = ?1",
                    BIND_INT(f->device), BIND_TEXT(device_state_name(DEVICE_REGISTERED)),
-                   BIND_INT(now)) ||
+                   BIND_INT(now), BIND_INT(f->job)) ||
                            registry_run(r, e,
                                    "UPDATE job SET registered = registered + 1 WHERE id = ?1",
                                    BIND_INT(f->job))
@@ -227,7 +232,7 @@ int run_complete(struct registry *r, const struct site *s, const char *run,
     int result = -1;
     if (run_facts_load(r, run, &f, e) || run_step_advance(f.step, RUN_VERIFIED, e))
         return -1;
-    int known = certificate_of_device(r, f.device, &cert, e);
+    int known = certificate_of_job(r, f.device, f.job, &cert, e);
     if (known == 0)
         err_set(e, ERR_STORE, "the device's certificate is missing in the registry");
     if (known > 0 &&

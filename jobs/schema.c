@@ -34,8 +34,9 @@ static const char *const version_1[] = {
         "  completed INTEGER,"
         "  CHECK (state <> 'In progress' OR ticket IS NOT NULL)"
         ") STRICT;",
+        /* The same file again is a mistake, unless its devices are to get new certificates. */
         "CREATE UNIQUE INDEX job_manifest ON job (manifest_sha256)"
-        "  WHERE state NOT IN ('Terminated', 'Rejected', 'Failed');",
+        "  WHERE state NOT IN ('Terminated', 'Rejected', 'Failed') AND reissue = 0;",
 
         "CREATE TABLE device ("
         "  id INTEGER PRIMARY KEY,"
@@ -46,9 +47,10 @@ static const char *const version_1[] = {
         "  state TEXT NOT NULL"
         "    CHECK (state IN ('Enrolled', 'Registered', 'Provisioned', 'Deleted')),"
         "  status TEXT NOT NULL DEFAULT 'Enabled' CHECK (status IN ('Enabled', 'Disabled')),"
+        /* The job that works on it, or was the last to: an approved re-issue job takes it over. */
         "  job INTEGER NOT NULL REFERENCES job,"
         "  row_index INTEGER NOT NULL,"
-        /* What its last run came to; the run itself is run.id = last_run. */
+        /* What its last run in that job came to; the run itself is run.id = last_run. */
         "  result TEXT NOT NULL DEFAULT 'untouched'"
         "    CHECK (result IN ('untouched', 'active', 'passed', 'failed', 'quarantined')),"
         "  attempts INTEGER NOT NULL DEFAULT 0,"
@@ -71,11 +73,31 @@ static const char *const version_1[] = {
         "  PRIMARY KEY (device, key)"
         ") STRICT, WITHOUT ROWID;",
 
-        /* The canonical row (base/row.h) that the approver signed for. */
+        /* The canonical row (base/row.h) that the approver of its job signed for. */
         "CREATE TABLE job_row ("
         "  device INTEGER PRIMARY KEY REFERENCES device,"
         "  row BLOB NOT NULL"
         ") STRICT;",
+
+        /* Rows of a re-issue job for devices that there are: when it is approved, they move to it. */
+        "CREATE TABLE job_next ("
+        "  job INTEGER NOT NULL REFERENCES job,"
+        "  row_index INTEGER NOT NULL,"
+        "  device INTEGER NOT NULL UNIQUE REFERENCES device,"
+        "  row BLOB NOT NULL,"
+        "  PRIMARY KEY (job, row_index)"
+        ") STRICT, WITHOUT ROWID;",
+        /* What a job's report says of a device that has moved to a later one. */
+        "CREATE TABLE job_past ("
+        "  job INTEGER NOT NULL REFERENCES job,"
+        "  row_index INTEGER NOT NULL,"
+        "  device INTEGER NOT NULL REFERENCES device,"
+        "  result TEXT NOT NULL CHECK (result IN ('untouched', 'passed', 'failed', 'quarantined')),"
+        "  attempts INTEGER NOT NULL,"
+        "  last_run INTEGER REFERENCES run,"
+        "  PRIMARY KEY (job, row_index)"
+        ") STRICT, WITHOUT ROWID;",
+        "CREATE INDEX job_past_device ON job_past (device);",
 
         /* The job's Merkle tree, 256 hashes a tile (base/merkle.h); level 0 holds the leaves. */
         "CREATE TABLE job_tile ("
@@ -93,14 +115,14 @@ static const char *const version_1[] = {
         "  device INTEGER NOT NULL REFERENCES device,"
         "  slot TEXT NOT NULL,"
         "  driver TEXT NOT NULL,"
-        "  attempt INTEGER NOT NULL CHECK (attempt > 0),"
+        "  attempt INTEGER NOT NULL CHECK (attempt > 0)," /* counted in each job anew */
         "  step TEXT NOT NULL CHECK (step IN ('claimed', 'identified', 'keyed', 'certified',"
         "    'installed', 'verified', 'recorded', 'failed', 'quarantined')),"
         "  started INTEGER NOT NULL,"
         "  ended INTEGER,"
         "  error TEXT,"
         "  message TEXT,"
-        "  UNIQUE (device, attempt),"
+        "  UNIQUE (device, job, attempt),"
         "  CHECK ((ended IS NULL) = (step NOT IN ('recorded', 'failed', 'quarantined'))),"
         "  CHECK ((error IS NULL) = (step NOT IN ('failed', 'quarantined')))"
         ") STRICT;",
@@ -143,6 +165,7 @@ static const char *const version_1[] = {
         "  event INTEGER NOT NULL UNIQUE REFERENCES event,"
         /* Of device.registered only: did this device reach upstream? */
         "  device INTEGER REFERENCES device,"
+        "  job INTEGER REFERENCES job,"
         "  body TEXT NOT NULL"
         ") STRICT;",
         "CREATE INDEX outbox_device ON outbox (device) WHERE device IS NOT NULL;",

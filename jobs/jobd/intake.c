@@ -38,9 +38,13 @@ static int set_option(struct intake *in, const char *key, const char *value, str
         in->options.add_groups = true;
         return 0;
     }
+    if (strcmp(key, "reissue") == 0 && strcmp(value, "yes") == 0) {
+        in->options.reissue = true;
+        return 0;
+    }
     return err_set(e, ERR_ARGUMENT,
             "option '%.40s' is unknown: there are name, group, profile, binding, station, "
-            "add_groups=yes",
+            "add_groups=yes, reissue=yes",
             key);
 }
 

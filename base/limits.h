@@ -11,6 +11,7 @@
 #define MANIFEST_ROWS_MAX     2000000u             /* leaves of one job's tree; memory of an import stays under 1 GB */
 #define MANIFEST_ERRORS_MAX   1000u                /* errors returned one by one; the rest is counted */
 #define MANIFEST_VALUE_MAX    4096u                /* one field: a PEM CSR of RSA-4096 has 1,800 bytes */
+#define REISSUE_DEVICES_MAX   100u                 /* named one by one; more come as a manifest */
 #define NAME_BYTES_MAX        128u                 /* device, group, slot and station names */
 #define HWID_BYTES_MAX        128u                 /* what a device calls itself */
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/limits.h"
 #include "base/row.h"
 #include "base/text.h"
@@ -190,21 +191,33 @@ static json_t *row_json(const struct row *row)
     return o;
 }
 
-static int show_row(struct registry *r, int64_t device, json_t **ret, struct err *e)
+int device_row(struct registry *r, int64_t device, struct buf *ret, struct err *e)
 {
     struct query q;
-    struct row row = {.count = 0};
     if (query_open(&q, r, e, "SELECT row FROM job_row WHERE device = ?1", BIND_INT(device)))
         return -1;
     int n = query_next(&q, e);
     if (n > 0) {
         size_t len;
-        const uint8_t *bytes = query_blob(&q, 0, &len);
-        n = row_decode(bytes, len, &row, e);
+        const void *bytes = query_blob(&q, 0, &len);
+        n = buf_append(ret, bytes, len, e) ? -1 : 1;
+    } else if (n == 0) {
+        n = err_set(e, ERR_STORE, "a device's row is missing in the registry");
     }
+    query_done(&q);
+    return n < 0 ? -1 : 0;
+}
+
+static int show_row(struct registry *r, int64_t device, json_t **ret, struct err *e)
+{
+    struct buf bytes = BUF_INIT;
+    struct row row = {.count = 0};
+    int n = device_row(r, device, &bytes, e);
+    if (n == 0)
+        n = row_decode(bytes.data, bytes.len, &row, e);
     if (n == 0)
         n = json_made(row_json(&row), ret, e);
-    query_done(&q);
+    buf_done(&bytes);
     return n;
 }
 

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include "base/err.h"
 
+struct buf;
 struct registry;
 
 #define DEVICE_PAGE_MAX 1000 /* rows of one answer: about 300 KB of JSON */
@@ -20,5 +21,7 @@ int device_list(struct registry *r, const struct device_filter *f, const char *c
 /* text: device ID, "group/name", name unique in the registry, or hwid. ERR_NOT_FOUND, ERR_ARGUMENT. */
 int device_find(struct registry *r, const char *text, int64_t *ret, struct err *e);
 int device_json(struct registry *r, int64_t device, json_t **ret, struct err *e); /* DEVICE */
+/* Its canonical row (base/row.h), appended. */
+int device_row(struct registry *r, int64_t device, struct buf *ret, struct err *e);
 /* DEVICE, its row, certificates and runs; text as above. */
 int device_show(struct registry *r, const char *text, json_t **ret, struct err *e);

@@ -86,6 +86,23 @@ int jobs_devices(sd_bus *bus, const struct jobs_option *filter, size_t count, co
     return client_call_text(bus, m, 0, ret_json, e);
 }
 
+int jobs_device_reissue(sd_bus *bus, const char *const *devices, size_t count, const char *name,
+        struct buf *ret_json, struct err *e)
+{
+    sd_bus_message *m = NULL;
+    int r = client_new(bus, &door, "DeviceReissue", &m, e);
+    if (r == 0)
+        r = client_built(sd_bus_message_open_container(m, 'a', "s"), e);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = client_text(m, "device", devices[i], e);
+    if (r == 0)
+        r = client_built(sd_bus_message_close_container(m), e) || client_text(m, "name", name, e);
+    if (r == 0)
+        return client_call_text(bus, m, JOBS_IMPORT_TIMEOUT_MS, ret_json, e);
+    sd_bus_message_unref(m);
+    return -1;
+}
+
 int jobs_device_register(sd_bus *bus, const struct jobs_option *row, size_t count,
         struct buf *ret_json, struct err *e)
 {

@@ -3,7 +3,8 @@
  *   GroupAdd(s name, s description) -> s        GroupList() -> s
  *   JobImport(h manifest, a{ss} options) -> s   options: name, group (for rows without device_group), profile, binding,
  *        station (names separated by commas; default "*"),
- *        add_groups ("yes": missing groups are made). A manifest with errors gives {"imported":false,"errors":[..]}.
+ *        add_groups ("yes": missing groups are made), reissue ("yes": rows may name devices that there are; with the
+ *        approval they get new certificates). A manifest with errors gives {"imported":false,"errors":[..]}.
  *   JobRequest(s job) -> s                      what the approver signs (hsm/ticket.h, request)
  *   JobApprove(s job, s ticket) -> s            the signer checks the ticket first
  *   JobReject(s job, s reason) -> s             JobTerminate(s job, s reason) -> s
@@ -11,6 +12,9 @@
  *   DeviceList(a{ss} filter, s cursor, u limit) -> s    filter keys: job, group, state, name (prefix)
  *   DeviceShow(s device) -> s                   device: its ID, "group/name", or a name unique in the registry, or hwid
  *   DeviceRegister(a{ss} row) -> s              a manifest of one row: a job of its own, pending approval
+ *   DeviceReissue(as devices, s name) -> s      a re-issue job of these devices' own rows, pending approval; name "": made up
+ *   Order(s order) -> s                         what an approver orders (hsm/order.h): carried out by the signer, then kept here
+ *   RenewCrls() -> s                            new CRLs of all CAs
  *   SlotList() -> s   SyncStatus() -> s   SyncRetry() -> s   Status() -> s
  * `job` is the job's UUID, a unique prefix of it (>= 4 characters), or its unique name. */
 #pragma once
@@ -34,5 +38,7 @@ int jobs_report(sd_bus *bus, const char *job, uint64_t after_row, unsigned limit
         struct buf *ret_json, struct err *e);
 int jobs_devices(sd_bus *bus, const struct jobs_option *filter, size_t count, const char *cursor,
         unsigned limit, struct buf *ret_json, struct err *e);
+int jobs_device_reissue(sd_bus *bus, const char *const *devices, size_t count, const char *name,
+        struct buf *ret_json, struct err *e);
 int jobs_device_register(sd_bus *bus, const struct jobs_option *row, size_t count,
         struct buf *ret_json, struct err *e);

@@ -60,6 +60,7 @@ static const char *const version_1[] = {
         ") STRICT;",
         /* A deleted device's name, and the ID derived from it, may be given again. */
         "CREATE UNIQUE INDEX device_uuid ON device (uuid) WHERE state <> 'Deleted';",
+        "CREATE INDEX device_deleted ON device (uuid) WHERE state = 'Deleted';",
         "CREATE UNIQUE INDEX device_name ON device (name, device_group) WHERE state <> 'Deleted';",
         "CREATE UNIQUE INDEX device_hwid ON device (hwid)"
         "  WHERE hwid IS NOT NULL AND state <> 'Deleted';",

@@ -111,6 +111,21 @@ static int on_device_register(sd_bus_message *m, void *userdata, sd_bus_error *b
     return r;
 }
 
+static int on_device_reissue(sd_bus_message *m, void *userdata, sd_bus_error *be)
+{
+    struct jobd *j = userdata;
+    struct intake in = INTAKE_INIT;
+    struct err e = {0};
+    (void)be;
+    if (intake_from_devices(j->registry, m, &in, &e)) {
+        intake_done(&in);
+        return commit_answer(j->commit, m, NULL, &e);
+    }
+    int r = take_in(j, m, &in, &e);
+    intake_done(&in);
+    return r;
+}
+
 static int on_job_list(sd_bus_message *m, void *userdata, sd_bus_error *be)
 {
     struct jobd *j = userdata;
@@ -418,6 +433,9 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("DeviceShow", "s", "s", on_device_show, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(
                 "DeviceRegister", "a{ss}", "s", on_device_register, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("DeviceReissue", "ass", "s", on_device_reissue, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Order", "s", "s", authority_on_order, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("RenewCrls", "", "s", authority_on_renew_crls, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("SlotList", "", "s", on_slot_list, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("SyncStatus", "", "s", on_sync_status, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("SyncRetry", "", "s", on_sync_retry, SD_BUS_VTABLE_UNPRIVILEGED),

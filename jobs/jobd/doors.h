@@ -5,6 +5,9 @@
 #include "jobs/jobd/jobd.h"
 
 int admin_door_open(struct jobd *j, struct err *e);
+/* Its calls that the signer answers (authority_door.c). */
+int authority_on_order(sd_bus_message *m, void *userdata, sd_bus_error *be);
+int authority_on_renew_crls(sd_bus_message *m, void *userdata, sd_bus_error *be);
 
 int slot_door_open(struct jobd *j, struct slot_door **ret, struct err *e);
 void slot_door_close(struct slot_door **d);

@@ -14,7 +14,9 @@
 #include <csv.h>
 
 #include "base/buf.h"
+#include "base/row.h"
 #include "base/uuid.h"
+#include "jobs/device.h"
 #include "jobs/jobd/jobd.h"
 
 static int set_option(struct intake *in, const char *key, const char *value, struct err *e)
@@ -129,6 +131,119 @@ int intake_from_row(sd_bus_message *m, struct intake *in, struct err *e)
 out:
     buf_done(&header);
     buf_done(&values);
+    return result;
+}
+
+/* ---- the rows of devices that there are */
+
+struct rows {
+    struct row row[REISSUE_DEVICES_MAX];
+    struct buf bytes[REISSUE_DEVICES_MAX]; /* that row[] borrows from */
+    size_t count;
+    struct row columns; /* every column that one of them has */
+};
+
+static const struct row_field *find_field(const struct row *row, const struct row_field *like)
+{
+    for (size_t i = 0; i < row->count; i++)
+        if (row->fields[i].key_len == like->key_len &&
+                memcmp(row->fields[i].key, like->key, like->key_len) == 0)
+            return &row->fields[i];
+    return NULL;
+}
+
+static int add_columns(struct rows *all, const struct row *row, struct err *e)
+{
+    for (size_t i = 0; i < row->count; i++) {
+        if (find_field(&all->columns, &row->fields[i]))
+            continue;
+        if (all->columns.count == ROW_FIELDS_MAX)
+            return err_set(e, ERR_LIMIT, "these devices have more than %u columns together",
+                    ROW_FIELDS_MAX);
+        all->columns.fields[all->columns.count++] = row->fields[i];
+    }
+    return 0;
+}
+
+static int add_device(struct registry *r, struct rows *all, const char *text, struct err *e)
+{
+    int64_t device;
+    if (all->count == REISSUE_DEVICES_MAX)
+        return err_set(e, ERR_LIMIT, "at most %u devices in one call: import a manifest instead",
+                REISSUE_DEVICES_MAX);
+    struct buf *bytes = &all->bytes[all->count];
+    struct row *row = &all->row[all->count];
+    if (device_find(r, text, &device, e) || device_row(r, device, bytes, e) ||
+            row_decode(bytes->data, bytes->len, row, e))
+        return -1;
+    all->count++;
+    return add_columns(all, row, e);
+}
+
+static int append_bytes(struct buf *line, const char *bytes, size_t len, struct err *e)
+{
+    char text[MANIFEST_VALUE_MAX + 1];
+    snprintf(text, sizeof text, "%.*s", (int)len, bytes);
+    return append_field(line, text, e);
+}
+
+static int write_rows(const struct rows *all, int *ret_fd, struct err *e)
+{
+    struct buf header = BUF_INIT, lines = BUF_INIT, line = BUF_INIT;
+    int result = -1;
+    for (size_t c = 0; c < all->columns.count; c++)
+        if (append_bytes(&header, all->columns.fields[c].key, all->columns.fields[c].key_len, e))
+            goto out;
+    for (size_t i = 0; i < all->count; i++) {
+        buf_reset(&line);
+        for (size_t c = 0; c < all->columns.count; c++) {
+            const struct row_field *f = find_field(&all->row[i], &all->columns.fields[c]);
+            if (append_bytes(&line, f ? f->value : "", f ? f->value_len : 0, e))
+                goto out;
+        }
+        if ((i && buf_append(&lines, "\n", 1, e)) || buf_append(&lines, line.data, line.len, e))
+            goto out;
+    }
+    result = write_file(&header, &lines, ret_fd, e);
+out:
+    buf_done(&header);
+    buf_done(&lines);
+    buf_done(&line);
+    return result;
+}
+
+int intake_from_devices(struct registry *r, sd_bus_message *m, struct intake *in, struct err *e)
+{
+    struct rows *all = calloc(1, sizeof *all);
+    const char *text;
+    char uuid[UUID_TEXT_MAX];
+    int result = -1, n;
+    if (!all)
+        return err_set(e, ERR_NOMEM, "no memory for a re-issue");
+    if ((n = sd_bus_message_enter_container(m, 'a', "s")) >= 0)
+        while ((n = sd_bus_message_read(m, "s", &text)) > 0)
+            if (add_device(r, all, text, e))
+                goto out;
+    if (n < 0 || sd_bus_message_exit_container(m) < 0 ||
+            sd_bus_message_read(m, "s", &in->options.name) <= 0) {
+        err_set(e, ERR_PROTOCOL, "the call's arguments do not fit its signature");
+        goto out;
+    }
+    if (!all->count) {
+        err_set(e, ERR_ARGUMENT, "give at least one device");
+        goto out;
+    }
+    if (!*in->options.name) {
+        uuid_v4(uuid);
+        snprintf(in->name, sizeof in->name, "re-issue %.8s", uuid);
+        in->options.name = in->name;
+    }
+    in->options.reissue = true;
+    result = write_rows(all, &in->fd, e);
+out:
+    for (size_t i = 0; i < REISSUE_DEVICES_MAX; i++)
+        buf_done(&all->bytes[i]);
+    free(all);
     return result;
 }
 

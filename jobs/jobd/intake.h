@@ -6,6 +6,8 @@
 #include "jobs/job.h"
 #include "jobs/manifest.h"
 
+struct registry;
+
 struct intake {
     int fd;                     /* ours */
     struct job_options options; /* borrowed from the message, or from name */
@@ -23,6 +25,8 @@ struct intake {
 int intake_from_file(sd_bus_message *m, struct intake *in, struct err *e);
 /* "a{ss}": column and value. */
 int intake_from_row(sd_bus_message *m, struct intake *in, struct err *e);
+/* "ass": devices that there are, and the re-issue job's name ("" : made up). Their rows stand for a manifest. */
+int intake_from_devices(struct registry *r, sd_bus_message *m, struct intake *in, struct err *e);
 /* manifest_read() with the intake's group. */
 int intake_read(struct intake *in, struct err *e);
 void intake_done(struct intake *in);

@@ -117,7 +117,7 @@ static json_t *payload_format(const struct order *o)
 
 /* ---- signed */
 
-int order_sign(const struct order *o, const struct jws_signer *by, char **ret_jws, struct err *e)
+int order_sign_by(const struct order *o, const struct jws_signer *by, char **ret_jws, struct err *e)
 {
     json_t *payload = payload_format(o);
     int r = payload ? jws_sign(ORDER_TYPE, payload, by, ret_jws, e)
@@ -125,6 +125,14 @@ int order_sign(const struct order *o, const struct jws_signer *by, char **ret_jw
 
     json_decref(payload);
     return r;
+}
+
+int order_sign(
+        const struct order *o, EVP_PKEY *key, STACK_OF(X509) * chain, char **ret_jws, struct err *e)
+{
+    const struct jws_signer by = jws_key_signer(key, chain);
+
+    return order_sign_by(o, &by, ret_jws, e);
 }
 
 int order_verify(const char *jws, X509_STORE *anchors, struct order *ret, struct err *e)

@@ -6,11 +6,13 @@
  * An order names all it changes and changes it once: repeating it does nothing, so it needs no end of validity. */
 #pragma once
 #include <stdint.h>
+#include <openssl/evp.h>
 #include <openssl/x509.h>
 #include "base/limits.h"
 #include "base/uuid.h"
 #include "hsm/cert.h"
 
+struct buf;
 struct err;
 struct jws_signer;
 
@@ -44,6 +46,10 @@ const char *order_reason_name(unsigned reason);
 /* ERR_ORDER names the ones there are. */
 int order_reason_parse(const char *name, enum order_reason *ret, struct err *e);
 /* The JWS is malloc'd. */
-int order_sign(const struct order *o, const struct jws_signer *by, char **ret_jws, struct err *e);
+int order_sign_by(
+        const struct order *o, const struct jws_signer *by, char **ret_jws, struct err *e);
+/* The same with a key of this process. chain: the approver's certificate first. */
+int order_sign(const struct order *o, EVP_PKEY *key, STACK_OF(X509) * chain, char **ret_jws,
+        struct err *e);
 /* Signature, chain to the anchors, form; ERR_ORDER, ERR_TICKET_UNTRUSTED. */
 int order_verify(const char *jws, X509_STORE *anchors, struct order *ret, struct err *e);

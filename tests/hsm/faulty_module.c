@@ -4,7 +4,8 @@
  *   C_Sign * delay 200           FUNCTION every function. Actions: a CKR name or number, "delay MS",
  *   C_Login 1 hang               "hang", "crash", "wrong" (a bit of what comes out is turned),
  *   C_FindObjects * long         "long" (lengths beyond the caller's room), "removed" (from then on
- *                                all calls fail, until $KEYLINE_ROOT/removed is deleted)
+ *   C_GetTokenInfo * set 0x100   all calls fail, until $KEYLINE_ROOT/removed is deleted), "set BITS"
+ *   C_GetTokenInfo * unset 4     and "unset BITS" (of the flags that come out)
  * C_Login writes a byte to $KEYLINE_ROOT/logins; if $KEYLINE_ROOT/calls exists, each call adds a line
  * "PID FUNCTION CALL RV" to it. */
 #include <dlfcn.h>
@@ -25,10 +26,11 @@
 
 static CK_FUNCTION_LIST faulty, *real;
 
-enum action { NOTHING, ANSWER, WRONG, LONG };
+enum action { NOTHING, ANSWER, WRONG, LONG, SET, UNSET };
 struct fault {
     enum action action;
-    CK_RV rv;
+    CK_RV rv;     /* ANSWER */
+    CK_FLAGS set; /* SET, UNSET */
 };
 
 static int open_file(const char *name, int flags)
@@ -70,7 +72,7 @@ static CK_RV value_of(const char *name)
 
 static struct fault act(const char *action, const char *arg)
 {
-    struct fault f = {NOTHING, CKR_OK};
+    struct fault f = {0};
     long ms = strtol(arg, NULL, 10);
 
     if (strcmp(action, "crash") == 0)
@@ -84,11 +86,15 @@ static struct fault act(const char *action, const char *arg)
         f.action = WRONG;
     else if (strcmp(action, "long") == 0)
         f.action = LONG;
+    else if (strcmp(action, "set") == 0)
+        f = (struct fault){.action = SET, .set = strtoul(arg, NULL, 0)};
+    else if (strcmp(action, "unset") == 0)
+        f = (struct fault){.action = UNSET, .set = strtoul(arg, NULL, 0)};
     else if (strcmp(action, "removed") == 0) {
         append("removed", O_CREAT, "");
-        f = (struct fault){ANSWER, CKR_DEVICE_REMOVED};
+        f = (struct fault){.action = ANSWER, .rv = CKR_DEVICE_REMOVED};
     } else
-        f = (struct fault){ANSWER, value_of(action)};
+        f = (struct fault){.action = ANSWER, .rv = value_of(action)};
     return f;
 }
 
@@ -110,9 +116,9 @@ static struct fault fault_for(const char *function, unsigned call)
         close(fd);
     if (removed())
         /* an absent token's slot answers otherwise than a session that was open in it */
-        return (struct fault){ANSWER, strstr(function, "Slot") || strstr(function, "Token")
-                                              ? CKR_TOKEN_NOT_PRESENT
-                                              : CKR_DEVICE_REMOVED};
+        return (struct fault){.action = ANSWER,
+                .rv = strstr(function, "Slot") || strstr(function, "Token") ? CKR_TOKEN_NOT_PRESENT
+                                                                            : CKR_DEVICE_REMOVED};
     rules[n > 0 ? n : 0] = '\0';
     for (char *next = NULL, *line = strtok_r(rules, "\n", &next); line;
             line = strtok_r(NULL, "\n", &next)) {
@@ -121,7 +127,7 @@ static struct fault fault_for(const char *function, unsigned call)
                 matches(function, call, rule_function, rule_call))
             return act(action, arg);
     }
-    return (struct fault){NOTHING, CKR_OK};
+    return (struct fault){0};
 }
 
 static CK_RV log_call(const char *function, unsigned call, CK_RV rv)
@@ -163,7 +169,6 @@ WRAP(C_Finalize, (void *a), (a), NONE, NONE)
 WRAP(C_GetInfo, (CK_INFO *a), (a), NONE, NONE)
 WRAP(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID *b, CK_ULONG *c), (a, b, c), NONE, if (b) *c += FAR_LONG)
 WRAP(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b), NONE, NONE)
-WRAP(C_GetTokenInfo, (CK_SLOT_ID a, CK_TOKEN_INFO *b), (a, b), b->label[0] ^= 1, memset(b->label, 'x', sizeof b->label))
 WRAP(C_GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE *b, CK_ULONG *c), (a, b, c), if (b) *c = 0, *c += FAR_LONG)
 WRAP(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO *c), (a, b, c), c->flags = 0, NONE)
 WRAP(C_InitToken, (CK_SLOT_ID a, CK_UTF8CHAR *b, CK_ULONG c, CK_UTF8CHAR *d), (a, b, c, d), NONE, NONE)
@@ -186,6 +191,23 @@ WRAP(C_SignRecoverInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE 
 WRAP(C_GenerateKeyPair, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_ATTRIBUTE *c, CK_ULONG d, CK_ATTRIBUTE *e, CK_ULONG f_, CK_OBJECT_HANDLE *g, CK_OBJECT_HANDLE *h), (a, b, c, d, e, f_, g, h), NONE, NONE)
 WRAP(C_GenerateRandom, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c), (a, b, c), NONE, NONE)
 /* clang-format on */
+
+static CK_RV faulty_C_GetTokenInfo(CK_SLOT_ID a, CK_TOKEN_INFO *b)
+{
+    static unsigned calls;
+    struct fault f = fault_for("C_GetTokenInfo", ++calls);
+    CK_RV rv = f.action == ANSWER ? f.rv : real->C_GetTokenInfo(a, b);
+
+    if (rv == CKR_OK && f.action == WRONG)
+        b->label[0] ^= 1;
+    if (rv == CKR_OK && f.action == LONG)
+        memset(b->label, 'x', sizeof b->label);
+    if (rv == CKR_OK && f.action == SET)
+        b->flags |= f.set;
+    if (rv == CKR_OK && f.action == UNSET)
+        b->flags &= ~f.set;
+    return log_call("C_GetTokenInfo", calls, rv);
+}
 
 static CK_RV faulty_C_Login(CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_UTF8CHAR *c, CK_ULONG d)
 {

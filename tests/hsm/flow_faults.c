@@ -277,6 +277,57 @@ static void refused_logins_have_names(void **state)
     }
 }
 
+/* What a token says of its PIN is believed before the PIN is risked. */
+static void pin_is_not_risked(void **state)
+{
+    static const struct {
+        const char *rule;
+        enum err_id wanted;
+        const char *text;
+        size_t logins;
+    } rows[] = {
+            {"C_GetTokenInfo * set 0x20000", ERR_TOKEN_PIN, "one try left", 0},
+            {"C_GetTokenInfo * set 0x40000", ERR_TOKEN_LOCKED, "locked", 0},
+            /* a PIN pad, but the PIN is in its file: it is given to the token as ever */
+            {"C_GetTokenInfo * set 0x100", ERR_NONE, "", 1},
+            /* asks for no login, and yet shows private objects to those who log in only */
+            {"C_GetTokenInfo * unset 0x4", ERR_TOKEN_ABSENT, "no private key", 0},
+    };
+    static struct outcome o;
+    char pin[PATH_MAX], away[PATH_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        run_case(rows[i].rule, &o);
+        assert_int_equal(judge(rows[i].rule, &o), 0);
+        if (o.e.id != rows[i].wanted || !strstr(o.e.msg, rows[i].text))
+            fail_msg("%s: %s (%s)", rows[i].rule, err_name(o.e.id), o.e.msg);
+        assert_int_equal(o.calls.logins, rows[i].logins);
+    }
+    paths_get(&st.paths, PATH_TOKEN_PIN, pin);
+    snprintf(away, sizeof away, "%s/pin-away", st.root);
+    assert_int_equal(rename(pin, away), 0);
+    run_case("C_GetTokenInfo * set 0x100", &o);
+    assert_int_equal(rename(away, pin), 0);
+    assert_int_equal(o.e.id, ERR_TOKEN_PIN);
+    assert_non_null(strstr(o.e.msg, "pad"));
+    assert_int_equal(o.calls.logins, 0);
+}
+
+/* Modules differ in what they want of C_Initialize. */
+static void initialised_in_the_way_it_likes(void **state)
+{
+    static struct outcome o;
+
+    (void)state;
+    run_case("C_Initialize 1 CKR_CANT_LOCK", &o);
+    assert_int_equal(o.r, 0);
+    run_case("C_Initialize 1 CKR_ARGUMENTS_BAD", &o);
+    assert_int_equal(o.r, 0);
+    run_case("C_Initialize * CKR_CANT_LOCK", &o);
+    assert_int_equal(o.e.id, ERR_TOKEN);
+}
+
 static void slow_module_is_waited_for(void **state)
 {
     static struct outcome o;
@@ -327,6 +378,8 @@ int main(int argc, char **argv)
             cmocka_unit_test(wrong_signature_never_passes),
             cmocka_unit_test(removal),
             cmocka_unit_test(refused_logins_have_names),
+            cmocka_unit_test(pin_is_not_risked),
+            cmocka_unit_test(initialised_in_the_way_it_likes),
             cmocka_unit_test(slow_module_is_waited_for),
             cmocka_unit_test(crash_is_seen),
     };

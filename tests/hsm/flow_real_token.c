@@ -1,5 +1,5 @@
 /* flow-real-token KEY-TYPE: a whole signer on the token that $KEYLINE_TEST_TOKEN describes and
- * flow_tokens.sh has made: ceremony, certificates that verify, a worker that is killed, a wrong PIN,
+ * real_tokens.sh has made: ceremony, certificates that verify, a worker that is killed, a wrong PIN,
  * a key found by its public half, and a rate. */
 #include <signal.h>
 #include <stdio.h>
@@ -251,7 +251,7 @@ int main(int argc, char **argv)
     };
 
     if (argc != 2 || !getenv("KEYLINE_TEST_TOKEN") || !getenv("KEYLINE_TEST_PIN")) {
-        fprintf(stderr, "usage: flow-real-token KEY-TYPE, by flow_tokens.sh\n");
+        fprintf(stderr, "usage: flow-real-token KEY-TYPE, by real_tokens.sh\n");
         return 2;
     }
     key_type = argv[1];

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# flow_tokens.sh softhsm | nss | tpm2 | opencryptoki: makes such a token, says what it can (token-probe), and runs a
+# real_tokens.sh softhsm | nss | tpm2 | opencryptoki: makes such a token, says what it can (token-probe), and runs a
 # whole signer on it (flow-real-token). Exits with 77 (skipped) where this host cannot run the token at all.
 set -euo pipefail
 : "${KEYLINE_BIN:?set KEYLINE_BIN to the directory of the built programs}"
@@ -154,5 +154,5 @@ opencryptoki() { # its places are fixed: this script starts itself with mounts o
 
 case "${1:-}" in
 softhsm | nss | tpm2 | opencryptoki) "$1" ;;
-*) echo "usage: flow_tokens.sh softhsm | nss | tpm2 | opencryptoki" >&2; exit 2 ;;
+*) echo "usage: real_tokens.sh softhsm | nss | tpm2 | opencryptoki" >&2; exit 2 ;;
 esac

@@ -47,6 +47,8 @@
 #define CA_RETIRED_MAX        16u                  /* 20 years each; all chains fit into one bus message */
 #define CA_EXPIRY_NOTICE_DAYS 365                 /* a new certificate from an offline root takes people, rooms and travel */
 #define CA_EXPIRY_URGENT_DAYS 90                  /* from then on doctor fails */
+#define ROOT_EXPIRY_NOTICE_DAYS 730               /* a new root has to reach every relying party before the old one ends */
+#define APPROVER_EXPIRY_NOTICE_DAYS 30            /* a new approver is a file in a directory */
 #define NONCE_BYTES           32u
 #define NONCE_VALID_S         300                  /* RSA-4096 key generation on a small MCU takes minutes */
 
@@ -82,6 +84,11 @@
 #define SLOT_UNWATCHED_MS      50u                 /* the same without inotify: swap time counts */
 #define USB_READ_BYTES         4096u               /* whole packets of every speed, so that none overflows */
 #define SLOT_AUTO_MAX          64u                 /* slots of `keyline run --slots`: what two cores carry */
+
+/* doctor */
+#define CLOCK_SLACK_S          120                 /* a clock that is being adjusted jumps less */
+#define DISK_FREE_NOTICE_MIB   1024u               /* a manifest of 200 MB and a week of records */
+#define DISK_FREE_URGENT_MIB   100u
 
 /* the supervisor */
 #define SUPERVISE_FIRST_MS     20u                 /* a crash costs its slot no more than a blink */

@@ -58,6 +58,7 @@ static int settle(struct ceremony_station *s, struct err *e)
         return -1;
     }
     used = key_in_use(s, &name, e);
+    s->destroyed = used == 0;
     if (used < 0 || (!used && ceremony_token_destroy(&s->token, &name, e) < 0) ||
             ceremony_store_clear_request(&s->paths, e) < 0)
         return -1;

@@ -97,6 +97,8 @@ int ceremony_station_logout(struct ceremony_station *s, struct err *e)
 
     ceremony_token_close(&s->token); /* SoftHSM's files are complete only now */
     r = s->token_lock >= 0 ? embedded_backup(&s->paths, e) : 0;
+    if (r == 0 && s->token_lock >= 0 && s->destroyed)
+        r = embedded_forget(&s->paths, e);
     unlock_token(s);
     return r;
 }

@@ -17,6 +17,7 @@ struct ceremony_station {
     struct ceremony_token token;
     struct module_key_name configured; /* [token] key_label and key_id */
     int lock, token_lock;
+    bool destroyed; /* a key, on purpose: its copy goes at logout */
 };
 
 /* ERR_BAD_STATE while another ceremony is held. Close it in any case. */

@@ -166,3 +166,22 @@ int embedded_restore(const struct paths *p, struct err *e)
         return -1;
     return each_object(tokens, copies, restore_object, e);
 }
+
+static int drop_copy(const char *copy, const char *object, struct err *e)
+{
+    struct stat st;
+
+    if (stat(object, &st) == 0 || errno != ENOENT)
+        return 0;
+    return file_remove(copy, e);
+}
+
+int embedded_forget(const struct paths *p, struct err *e)
+{
+    char tokens[PATH_MAX], copies[PATH_MAX];
+
+    paths_get(p, PATH_TOKENS, tokens);
+    if (backup_path(p, copies, e) < 0)
+        return -1;
+    return each_object(copies, tokens, drop_copy, e);
+}

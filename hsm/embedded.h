@@ -15,3 +15,5 @@ int embedded_backup(const struct paths *p, struct err *e);
 /* With the lock held: puts back object files that were left empty, and logs it; keys that a killed ceremony was making have
  * no copy and are removed. ERR_TOKEN_ABSENT when the token's own object has no copy. */
 int embedded_restore(const struct paths *p, struct err *e);
+/* After a key was destroyed on purpose: what is no longer in the token goes from the copy, too. */
+int embedded_forget(const struct paths *p, struct err *e);

@@ -100,6 +100,14 @@ const struct verb verb_table[] = {
                 .show = status_show,
         },
         {
+                .name = "doctor",
+                .args = "",
+                .help = "Check the station and say what to do; exit status 1 or 2 if there is "
+                        "something",
+                .examples = EXAMPLES("keyline doctor", "keyline doctor --json"),
+                .run = doctor_run,
+        },
+        {
                 .name = "group add",
                 .args = "NAME",
                 .args_min = 1,

@@ -22,6 +22,7 @@ int sync_show(struct cli *c, json_t *answer, struct err *e);
 int status_show(struct cli *c, json_t *answer, struct err *e);
 
 int ca_show(struct cli *c, struct err *e);
+int doctor_run(struct cli *c, struct err *e);
 int run_appliance(struct cli *c, struct err *e);
 int version_print(struct cli *c, struct err *e);
 int help_print(struct cli *c, struct err *e);

@@ -374,6 +374,8 @@ static void strangers_are_refused(void **state)
     /* given up: an answer comes too late */
     sign_request("issuing.csr", "");
     did("%s ca request --give-up", CEREMONY);
+    did("ls lib/signer/tokens/* >a; ls lib/signer/tokens.backup/* >b; grep -c object a; "
+        "[ $(grep -c '[.]object' a) = $(grep -c '[.]object' b) ]");
     assert_int_equal(sh("%s ca request --give-up", CEREMONY), 1);
     said("no request waits");
     assert_int_equal(sh("%s ca import chain.pem --yes", CEREMONY), 1);

@@ -84,7 +84,7 @@ static int ecdsa_to_raw(const uint8_t *der, size_t len, size_t half, uint8_t *re
 
     if (!sig || BN_bn2binpad(ECDSA_SIG_get0_r(sig), ret, (int)half) < 0 ||
             BN_bn2binpad(ECDSA_SIG_get0_s(sig), ret + half, (int)half) < 0)
-        err_set(e, ERR_BUG, "the approver's signature cannot be encoded");
+        err_set(e, ERR_NOMEM, "no memory for a signature"); /* it has verified, so it fits */
     else
         r = 0;
     ECDSA_SIG_free(sig);

@@ -1,7 +1,6 @@
 /* What fuzz targets share. The key below opens nothing: it is public, and no product file names it. */
 #include "tests/fuzz/fuzz.h"
 #include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,53 +130,11 @@ size_t fuzz_sign(const void *bytes, size_t len, uint8_t *ret)
     return n;
 }
 
-static void add_extension(X509 *x, int nid, const char *value)
-{
-    X509V3_CTX ctx;
-    X509_EXTENSION *ext;
-
-    X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
-    ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-    must(ext && X509_add_ext(x, ext, -1) == 1);
-    X509_EXTENSION_free(ext);
-}
-
-static X509 *make_ca(const char *cn, X509 *issuer)
-{
-    X509 *x = X509_new();
-
-    X509_set_version(x, X509_VERSION_3);
-    ASN1_INTEGER_set(X509_get_serialNumber(x), issuer ? 2 : 1);
-    X509_NAME_add_entry_by_txt(
-            X509_get_subject_name(x), "CN", MBSTRING_ASC, (const uint8_t *)cn, -1, -1, 0);
-    X509_set_issuer_name(x, X509_get_subject_name(issuer ? issuer : x));
-    ASN1_TIME_set_string(X509_getm_notBefore(x), "20200101000000Z");
-    ASN1_TIME_set_string(X509_getm_notAfter(x), "21991231235959Z");
-    X509_set_pubkey(x, fuzz_key());
-    add_extension(
-            x, NID_basic_constraints, issuer ? "critical,CA:TRUE,pathlen:0" : "critical,CA:TRUE");
-    add_extension(x, NID_key_usage, "critical,keyCertSign,cRLSign");
-    add_extension(x, NID_subject_key_identifier, "hash");
-    must(X509_sign(x, fuzz_key(), EVP_sha256()) > 0);
-    return x;
-}
-
 const struct buf *fuzz_chain(void)
 {
     static struct buf pem;
 
-    if (!pem.len) {
-        X509 *root = make_ca("Fuzz Root", NULL), *issuing = make_ca("Fuzz Issuing CA", root);
-        BIO *bio = BIO_new(BIO_s_mem());
-        char *text;
-        long n;
-
-        must(PEM_write_bio_X509(bio, issuing) == 1 && PEM_write_bio_X509(bio, root) == 1);
-        n = BIO_get_mem_data(bio, &text);
-        must(buf_append(&pem, text, (size_t)n, NULL) == 0);
-        BIO_free(bio);
-        X509_free(root);
-        X509_free(issuing);
-    }
+    if (!pem.len)
+        help_chain(fuzz_key(), &pem);
     return &pem;
 }

@@ -3,6 +3,7 @@
 #include <ftw.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,54 @@ X509 *help_cert(EVP_PKEY *key, const char *cn)
     X509_set_pubkey(x, key);
     assert_true(X509_sign(x, key, EVP_sha256()) > 0);
     return x;
+}
+
+static void add_extension(X509 *x, int nid, const char *value)
+{
+    X509V3_CTX ctx;
+    X509_EXTENSION *ext;
+
+    X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
+    ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+    assert_non_null(ext);
+    assert_int_equal(X509_add_ext(x, ext, -1), 1);
+    X509_EXTENSION_free(ext);
+}
+
+static X509 *make_ca(EVP_PKEY *key, const char *cn, X509 *issuer)
+{
+    X509 *x = X509_new();
+
+    X509_set_version(x, X509_VERSION_3);
+    ASN1_INTEGER_set(X509_get_serialNumber(x), issuer ? 2 : 1);
+    X509_NAME_add_entry_by_txt(
+            X509_get_subject_name(x), "CN", MBSTRING_ASC, (const uint8_t *)cn, -1, -1, 0);
+    X509_set_issuer_name(x, X509_get_subject_name(issuer ? issuer : x));
+    ASN1_TIME_set_string(X509_getm_notBefore(x), "20200101000000Z");
+    ASN1_TIME_set_string(X509_getm_notAfter(x), "21991231235959Z");
+    X509_set_pubkey(x, key);
+    add_extension(
+            x, NID_basic_constraints, issuer ? "critical,CA:TRUE,pathlen:0" : "critical,CA:TRUE");
+    add_extension(x, NID_key_usage, "critical,keyCertSign,cRLSign");
+    add_extension(x, NID_subject_key_identifier, "hash");
+    assert_true(X509_sign(x, key, EVP_sha256()) > 0);
+    return x;
+}
+
+void help_chain(EVP_PKEY *key, struct buf *out)
+{
+    X509 *root = make_ca(key, "Test Root", NULL), *issuing = make_ca(key, "Test Issuing CA", root);
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text;
+    long n;
+
+    assert_int_equal(PEM_write_bio_X509(bio, issuing), 1);
+    assert_int_equal(PEM_write_bio_X509(bio, root), 1);
+    n = BIO_get_mem_data(bio, &text);
+    assert_int_equal(buf_append(out, text, (size_t)n, NULL), 0);
+    BIO_free(bio);
+    X509_free(root);
+    X509_free(issuing);
 }
 
 /* ---- rows */

@@ -29,6 +29,8 @@ EVP_PKEY *help_key(const char *type); /* "P-256", "P-384", "RSA:2048", "ED25519"
 void help_csr(EVP_PKEY *key, const uint8_t nonce[NONCE_BYTES], const char *digest, struct buf *out);
 /* Self-signed, for signatures. */
 X509 *help_cert(EVP_PKEY *key, const char *cn);
+/* An issuing CA and its root, both of this key, as PEM: 2020 to 2199. */
+void help_chain(EVP_PKEY *key, struct buf *out);
 
 /* A manifest of `count` rows: device_name dev-N, device_group g, hwid HW-N and two subject columns. */
 struct help_rows {

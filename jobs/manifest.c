@@ -118,7 +118,8 @@ void manifest_sort_errors(struct manifest *m)
 
 static const char *cell_text(const struct reader *r, size_t i)
 {
-    return (const char *)r->cells.data + r->cell[i].at;
+    /* a line of nothing but empty cells has no bytes yet */
+    return r->cells.data ? (const char *)r->cells.data + r->cell[i].at : "";
 }
 
 /* libcsv: one field. */

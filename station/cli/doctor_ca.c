@@ -19,7 +19,6 @@
 #include "station/cli/pem.h"
 
 #define DAY_S         86400
-#define CRL_BYTES_MAX (64u << 20)
 #define RENEW                                                                                      \
     "Roll the CA over: 'keyline ca rollover', or 'keyline ca request' with a root elsewhere."
 

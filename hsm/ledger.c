@@ -3,8 +3,10 @@
 #include "hsm/ledger.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "hsm/ledger_parts.h"
 
 /* ---- look-ups */
@@ -20,38 +22,86 @@ static int read_entry(struct ledger *l, uint64_t place, struct ledger_entry *ret
                                                : 0;
 }
 
-static int match_device(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
+const uint8_t *ledger_key(const struct ledger_entry *entry, enum ledger_table table)
 {
-    struct ledger_entry entry;
-
-    if (read_entry(ctx, place, &entry, e) < 0)
-        return -1;
-    return memcmp(entry.device, key, LEDGER_ID_BYTES) == 0;
+    return table == LEDGER_BY_DEVICE ? entry->device : entry->spki_sha256;
 }
 
-static int match_key(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
-{
-    struct ledger_entry entry;
+struct search {
+    struct ledger *l;
+    enum ledger_table table;
+    const uint8_t *key;
+    size_t key_len;
+    uint64_t hash, place; /* where it was found */
+};
 
-    if (read_entry(ctx, place, &entry, e) < 0)
+/* 1: this is the entry. One that could not have been put here has changed since. */
+static int match(void *ctx, uint64_t place, struct err *e)
+{
+    struct search *s = ctx;
+    struct ledger_entry entry;
+    const uint8_t *key;
+
+    if (read_entry(s->l, place, &entry, e) < 0)
         return -1;
-    return memcmp(entry.spki_sha256, key, sizeof entry.spki_sha256) == 0;
+    key = ledger_key(&entry, s->table);
+    if (entry.type != LEDGER_ISSUED || ledger_index_hash(&s->l->cells[s->table], key) != s->hash)
+        return ledger_file_damaged(
+                &s->l->file, place, "this entry is not the one that was indexed", e);
+    return memcmp(key, s->key, s->key_len) == 0;
+}
+
+static int match_saved(void *ctx, uint64_t place, struct err *e)
+{
+    ((struct search *)ctx)->place = place;
+    return match(ctx, place, e);
+}
+
+static int match_cell(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
+{
+    (void)key;
+    return match(ctx, place, e);
+}
+
+/* The newest entry with this key. What was written since the snapshot is newer than all in it. */
+static int find(struct search *s, struct ledger_entry *ret, struct err *e)
+{
+    struct ledger *l = s->l;
+    struct err why = {0};
+    int r;
+
+    if (l->fault.id) {
+        if (e)
+            *e = l->fault;
+        return -1;
+    }
+    s->hash = ledger_index_hash(&l->cells[s->table], s->key);
+    r = ledger_index_find(&l->cells[s->table], s->key, match_cell, s, &s->place, &why);
+    if (r == 0 && l->snapshot)
+        r = ledger_snapshot_each(l->snapshot, s->table, s->hash, match_saved, s, &why);
+    if (r > 0 && read_entry(l, s->place, ret, &why) < 0)
+        r = -1;
+    if (r < 0 && l->snapshot && ledger_snapshot_damaged(l->snapshot))
+        ledger_lose_index(l);
+    else if (r < 0 && why.id == ERR_LEDGER)
+        ledger_give_up(l, &why);
+    if (r < 0 && e)
+        *e = why;
+    return r;
 }
 
 int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
         struct ledger_entry *ret, struct buf *ret_cert, struct err *e)
 {
-    uint64_t place;
+    struct search s = {l, LEDGER_BY_DEVICE, device, LEDGER_ID_BYTES, 0, 0};
     uint8_t *at;
-    int r = ledger_index_find(&l->devices, device, match_device, l, &place, e);
+    int r = find(&s, ret, e);
 
     if (r <= 0)
         return r;
-    if (read_entry(l, place, ret, e) < 0)
-        return -1;
     if (ret_cert) {
         if (buf_reserve(ret_cert, ret->tail.len, &at, e) < 0 ||
-                ledger_file_read(&l->file, place + LEDGER_ENTRY_FIXED, at, ret->tail.len, e) < 0)
+                ledger_file_read(&l->file, s.place + LEDGER_ENTRY_FIXED, at, ret->tail.len, e) < 0)
             return -1;
         ret_cert->len += ret->tail.len;
     }
@@ -62,13 +112,11 @@ int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
 int ledger_find_key(
         struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e)
 {
-    uint64_t place;
-    int r = ledger_index_find(&l->keys, spki_sha256, match_key, l, &place, e);
+    struct search s = {l, LEDGER_BY_KEY, spki_sha256, sizeof ret->spki_sha256, 0, 0};
+    int r = find(&s, ret, e);
 
     if (r <= 0)
         return r;
-    if (read_entry(l, place, ret, e) < 0)
-        return -1;
     ret->tail = (struct cert_bytes){0};
     return LEDGER_PRESENT;
 }
@@ -127,14 +175,40 @@ uint64_t ledger_revoked_count(const struct ledger *l, const uint8_t ca[CERT_KEY_
     return c ? c->revoked : 0;
 }
 
+/* ---- the end of trust */
+
+void ledger_lose_index(struct ledger *l)
+{
+    log_warning("ledger-index-damaged", LOG_STR("file", l->index_path[l->snapshot_file]));
+    for (int i = 0; i < LEDGER_INDEX_FILES; i++)
+        unlink(l->index_path[i]);
+    l->index_lost = true;
+}
+
+int ledger_give_up(struct ledger *l, const struct err *why)
+{
+    if (l->fault.id)
+        return -1;
+    l->fault = *why;
+    log_err(LOG_ERR, "ledger-damaged", why);
+    for (int i = 0; i < LEDGER_INDEX_FILES; i++)
+        unlink(l->index_path[i]);
+    return -1;
+}
+
+const struct err *ledger_fault(const struct ledger *l)
+{
+    return &l->fault;
+}
+
 /* ---- what is known of the file's content */
 
 /* Room before anything is written: what is durable must also be found. */
 static int reserve(struct ledger *l, size_t entries, struct err *e)
 {
-    if (ledger_index_reserve(&l->devices, entries, e) < 0 ||
-            ledger_index_reserve(&l->keys, entries, e) < 0)
-        return -1;
+    for (int i = 0; i < LEDGER_TABLES; i++)
+        if (ledger_index_reserve(&l->cells[i], entries, e) < 0)
+            return -1;
     return ledger_tally_reserve(&l->tally, entries, e);
 }
 
@@ -150,10 +224,8 @@ static int take_group(struct ledger *l, uint64_t at, struct ledger_group *g, str
     ledger_tally_group(&l->tally, at);
     while ((r = ledger_group_next(g, &entry, &place)) > 0) {
         ledger_tally_add(&l->tally, &entry);
-        if (entry.type == LEDGER_ISSUED) {
-            ledger_index_add(&l->devices, entry.device, place);
-            ledger_index_add(&l->keys, entry.spki_sha256, place);
-        }
+        for (int i = 0; i < LEDGER_TABLES && entry.type == LEDGER_ISSUED; i++)
+            ledger_index_add(&l->cells[i], ledger_key(&entry, i), place);
     }
     if (r < 0)
         return ledger_file_damaged(&l->file, g->place, "this is not an entry", e);
@@ -180,14 +252,61 @@ static int read_groups(struct ledger *l, struct err *e)
             break;
         }
         r = take_group(l, l->file.end.at, &group, e);
-        if (r == 0)
+        if (r == 0) {
             l->file.end = head;
+            r = ledger_spill(l, e);
+        }
     }
     buf_done(&g);
     return r;
 }
 
 /* ---- life */
+
+static void forget(struct ledger *l)
+{
+    ledger_snapshot_close(&l->snapshot);
+    for (int i = 0; i < LEDGER_TABLES; i++)
+        ledger_index_done(&l->cells[i]);
+    ledger_tally_done(&l->tally);
+}
+
+static int start_empty(struct ledger *l, struct err *e)
+{
+    forget(l);
+    l->file.end = l->file.start;
+    l->snapshot_kept = false;
+    for (int i = 0; i < LEDGER_TABLES; i++)
+        if (ledger_index_init(&l->cells[i], e) < 0)
+            return -1;
+    return ledger_tally_init(&l->tally, e);
+}
+
+/* What the index knows, if there is one that is of use. */
+static int use_index(struct ledger *l, enum ledger_index_file file, struct err *e)
+{
+    if (start_empty(l, e) < 0 || ledger_snapshot_open(l->index_path[file], &l->file, &l->tally,
+                                         l->cells, &l->snapshot, e) < 0)
+        return -1;
+    l->snapshot_file = file;
+    l->snapshot_kept = true;
+    return ledger_file_head(&l->file, ledger_snapshot_end(l->snapshot), &l->file.end, e);
+}
+
+/* With the help of an index, or by reading all of it: the result is the same. */
+static int read_content(struct ledger *l, struct err *e)
+{
+    struct err why = {0};
+
+    for (int i = 0; i < LEDGER_INDEX_FILES; i++) {
+        if (use_index(l, i, &why) == 0)
+            return read_groups(l, e);
+        if (why.id != ERR_NOT_FOUND)
+            log_err(LOG_WARNING, "ledger-index-left-aside", &why);
+        err_clear(&why);
+    }
+    return start_empty(l, e) < 0 ? -1 : read_groups(l, e);
+}
 
 int ledger_open(const char *path, struct ledger **ret, struct err *e)
 {
@@ -196,10 +315,11 @@ int ledger_open(const char *path, struct ledger **ret, struct err *e)
 
     if (!l)
         return err_set(e, ERR_NOMEM, "no memory for the ledger");
-    if (ledger_file_open(&l->file, path, e) < 0 || ledger_index_init(&l->devices, e) < 0 ||
-            ledger_index_init(&l->keys, e) < 0 || ledger_tally_init(&l->tally, e) < 0 ||
-            buf_append(&l->group, room, sizeof room, e) < 0 || read_groups(l, e) < 0 ||
-            ledger_file_sync(&l->file, e) < 0) {
+    /* Synced before it is read: a signer that was killed between write and sync left a group that is
+     * only in the kernel's memory, and what is answered from it must survive a power cut, too. */
+    if (ledger_file_open(&l->file, path, e) < 0 || ledger_index_paths(l, path, e) < 0 ||
+            buf_append(&l->group, room, sizeof room, e) < 0 || ledger_file_sync(&l->file, e) < 0 ||
+            read_content(l, e) < 0) {
         ledger_close(&l);
         return -1;
     }
@@ -214,9 +334,9 @@ void ledger_close(struct ledger **pl)
     if (!l)
         return;
     ledger_file_close(&l->file);
-    ledger_index_done(&l->devices);
-    ledger_index_done(&l->keys);
-    ledger_tally_done(&l->tally);
+    forget(l);
+    for (int i = 0; i < LEDGER_INDEX_FILES; i++)
+        free(l->index_path[i]);
     buf_done(&l->group);
     free(l);
     *pl = NULL;
@@ -237,6 +357,11 @@ int ledger_add_all(
 {
     size_t before = l->group.len;
 
+    if (l->fault.id) {
+        if (e)
+            *e = l->fault;
+        return -1;
+    }
     if (l->file.broken)
         return err_set(e, ERR_LEDGER, "%s: a write could not be made durable; restart the signer",
                 l->file.path);
@@ -256,7 +381,7 @@ int ledger_add(struct ledger *l, const struct ledger_entry *entry, struct err *e
 
 bool ledger_usable(const struct ledger *l)
 {
-    return !l->file.broken;
+    return !l->file.broken && !l->index_lost;
 }
 
 size_t ledger_waiting(const struct ledger *l)

@@ -84,7 +84,7 @@ size_t ledger_waiting(const struct ledger *l);
 /* Writes and syncs the group: all of it is durable, or none of it counts. ERR_DISK_FULL, ERR_IO: the ledger is as before.
  * When a sync failed the disk's state is unknown: then every later commit is ERR_LEDGER until the signer is restarted. */
 int ledger_commit(struct ledger *l, struct err *e);
-/* false: such a sync failed; close it and open it again. */
+/* false: such a sync failed, or the index was lost; close it and open it again. */
 bool ledger_usable(const struct ledger *l);
 /* The device's newest certificate, revoked or not. LEDGER_PRESENT, LEDGER_ABSENT or -1. ret: its tail is empty; ret_cert (may be NULL) gets the certificate appended. */
 int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
@@ -119,3 +119,18 @@ const struct ledger_crl *ledger_last_crl(
 uint64_t ledger_revoked_count(const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES]);
 /* The tail of an entry of type LEDGER_CRL. */
 void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL]);
+/* Why this ledger is not to be used, which a restart does not change: damage found since it was opened. Then nothing is
+ * found and nothing written but this error. Its id is ERR_NONE while all is well. */
+const struct err *ledger_fault(const struct ledger *l);
+
+/* The index: a start without it reads the whole ledger. Certificates that are not in it yet: */
+uint64_t ledger_unsaved(const struct ledger *l);
+/* Writes an index of what is durable to a new file, and syncs it. Takes its time and changes nothing in l: made for a child
+ * process. When it is there, ledger_saved() puts it to use, and ledger_settle() lets it take the place of the last one, which
+ * is to be done after a checkpoint names it (checkpoint.h). */
+int ledger_save(const struct ledger *l, struct err *e);
+int ledger_saved(struct ledger *l, struct err *e);
+int ledger_settle(struct ledger *l, struct err *e);
+/* SHA-256 over the index in use; zeros when there is no file of it. */
+#define LEDGER_INDEX_DIGEST 32
+const uint8_t *ledger_index_digest(const struct ledger *l);

@@ -8,7 +8,6 @@
 #include "base/err.h"
 
 #define HASH_BITS   24
-#define PLACE_BITS  40
 #define CAP_INITIAL 1024
 
 int ledger_index_init(struct ledger_index *x, struct err *e)
@@ -34,7 +33,7 @@ static uint64_t mix(uint64_t n)
     return n ^ n >> 32;
 }
 
-static uint64_t hash(const struct ledger_index *x, const uint8_t *key)
+uint64_t ledger_index_hash(const struct ledger_index *x, const uint8_t *key)
 {
     uint64_t halves[2];
 
@@ -52,7 +51,7 @@ static size_t home(size_t cap, uint64_t h)
 
 static void place_cell(uint64_t *cells, size_t cap, uint64_t cell)
 {
-    size_t i = home(cap, cell >> PLACE_BITS);
+    size_t i = home(cap, cell >> LEDGER_INDEX_PLACE_BITS);
 
     while (cells[i])
         i = i + 1 < cap ? i + 1 : 0;
@@ -62,14 +61,13 @@ static void place_cell(uint64_t *cells, size_t cap, uint64_t cell)
 int ledger_index_find(const struct ledger_index *x, const uint8_t *key, ledger_match_fn match,
         void *ctx, uint64_t *ret_place, struct err *e)
 {
-    uint64_t h = hash(x, key);
-
+    uint64_t h = ledger_index_hash(x, key);
     int found = 0;
 
     /* a key may have been added again: the newest place is the highest */
     for (size_t i = home(x->cap, h); x->cells[i]; i = i + 1 < x->cap ? i + 1 : 0) {
         uint64_t place = x->cells[i] & LEDGER_INDEX_PLACE_MAX;
-        int r = x->cells[i] >> PLACE_BITS == h ? match(ctx, place, key, e) : 0;
+        int r = x->cells[i] >> LEDGER_INDEX_PLACE_BITS == h ? match(ctx, place, key, e) : 0;
 
         if (r < 0)
             return -1;
@@ -105,6 +103,52 @@ int ledger_index_reserve(struct ledger_index *x, size_t more, struct err *e)
 void ledger_index_add(struct ledger_index *x, const uint8_t *key, uint64_t place)
 {
     assert(place > 0 && place <= LEDGER_INDEX_PLACE_MAX && x->used < x->cap / 4 * 3);
-    place_cell(x->cells, x->cap, hash(x, key) << PLACE_BITS | place);
+    place_cell(x->cells, x->cap, LEDGER_INDEX_CELL(ledger_index_hash(x, key), place));
     x->used++;
+}
+
+static int compare_cells(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+void ledger_index_sorted(const struct ledger_index *x, uint64_t *ret)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < x->cap; i++)
+        if (x->cells[i])
+            ret[n++] = x->cells[i];
+    assert(n == x->used);
+    qsort(ret, n, sizeof *ret, compare_cells);
+}
+
+int ledger_index_drop(struct ledger_index *x, uint64_t below, struct err *e)
+{
+    struct ledger_index kept = {.seed = {x->seed[0], x->seed[1]}};
+    size_t count = 0;
+
+    for (size_t i = 0; i < x->cap; i++)
+        count += x->cells[i] && (x->cells[i] & LEDGER_INDEX_PLACE_MAX) >= below;
+    if (ledger_index_reserve(&kept, count + 1, e) < 0)
+        return -1;
+    for (size_t i = 0; i < x->cap; i++)
+        if (x->cells[i] && (x->cells[i] & LEDGER_INDEX_PLACE_MAX) >= below)
+            place_cell(kept.cells, kept.cap, x->cells[i]);
+    kept.used = count;
+    free(x->cells);
+    *x = kept;
+    return 0;
+}
+
+int ledger_index_has(const struct ledger_index *x, uint64_t hash, uint64_t place)
+{
+    uint64_t cell = LEDGER_INDEX_CELL(hash, place);
+    size_t i = home(x->cap, hash);
+
+    while (x->cells[i] && x->cells[i] != cell)
+        i = i + 1 < x->cap ? i + 1 : 0;
+    return x->cells[i] == cell;
 }

@@ -2,6 +2,7 @@
 #include "hsm/ledger_tally.h"
 #include <stdlib.h>
 #include <string.h>
+#include "base/buf.h"
 #include "base/err.h"
 #include "hsm/ledger_entry.h"
 
@@ -162,4 +163,85 @@ const struct ledger_ca *ledger_tally_ca(
         if (memcmp(c->crl.ca, ca, CERT_KEY_ID_BYTES) == 0)
             return c;
     return NULL;
+}
+
+/* ---- as bytes */
+
+/* Change the number when any of these structures changes. */
+#define LAYOUT UINT64_C(1)
+
+struct sums {
+    uint64_t layout;
+    struct ledger_counts counts;
+    uint64_t crl_number, jobs, revoked, cas, blocks;
+};
+
+int ledger_tally_encode(const struct ledger_tally *t, struct buf *out, struct err *e)
+{
+    const struct sums s = {.layout = LAYOUT,
+            .counts = t->counts,
+            .crl_number = t->crl_number,
+            .jobs = t->job_count,
+            .revoked = t->revoked_count,
+            .cas = t->ca_count,
+            .blocks = t->block_count};
+
+    if (buf_append(out, &s, sizeof s, e) < 0 ||
+            buf_append(out, t->jobs, t->job_count * sizeof *t->jobs, e) < 0 ||
+            buf_append(out, t->revoked, t->revoked_count * sizeof *t->revoked, e) < 0 ||
+            buf_append(out, t->cas, t->ca_count * sizeof *t->cas, e) < 0)
+        return -1;
+    return buf_append(out, t->blocks, t->block_count * sizeof *t->blocks, e);
+}
+
+static bool sums_fit(const struct sums *s, size_t len)
+{
+    const uint64_t count[] = {s->jobs, s->revoked, s->cas, s->blocks};
+    const uint64_t size[] = {sizeof(struct ledger_job), sizeof(struct ledger_revoked),
+            sizeof(struct ledger_ca), sizeof(uint64_t)};
+    uint64_t left = len - sizeof *s;
+
+    for (size_t i = 0; i < sizeof count / sizeof *count; i++) {
+        if (count[i] > left / size[i])
+            return false;
+        left -= count[i] * size[i];
+    }
+    return s->layout == LAYOUT && left == 0;
+}
+
+/* Appends n elements of this size to an array that has room. */
+static const uint8_t *take(void *array, size_t size, size_t n, const uint8_t *from)
+{
+    if (n)
+        memcpy(array, from, n * size);
+    return from + n * size;
+}
+
+int ledger_tally_decode(struct ledger_tally *t, const uint8_t *bytes, size_t len, struct err *e)
+{
+    struct sums s = {0};
+    const uint8_t *at = bytes + sizeof s;
+
+    if (len >= sizeof s)
+        memcpy(&s, bytes, sizeof s);
+    if (len < sizeof s || !sums_fit(&s, len))
+        return err_set(e, ERR_LEDGER, "the sums are of another Keyline");
+    if (grow(&t->jobs, sizeof *t->jobs, 0, s.jobs, &t->job_cap, e) < 0 ||
+            grow(&t->revoked, sizeof *t->revoked, 0, s.revoked, &t->revoked_cap, e) < 0 ||
+            grow(&t->cas, sizeof *t->cas, 0, s.cas, &t->ca_cap, e) < 0 ||
+            grow(&t->blocks, sizeof *t->blocks, 0, s.blocks, &t->block_cap, e) < 0 ||
+            ledger_index_reserve(&t->by_job, s.jobs, e) < 0)
+        return -1;
+    t->counts = s.counts;
+    t->crl_number = s.crl_number;
+    at = take(t->jobs, sizeof *t->jobs, s.jobs, at);
+    at = take(t->revoked, sizeof *t->revoked, s.revoked, at);
+    at = take(t->cas, sizeof *t->cas, s.cas, at);
+    take(t->blocks, sizeof *t->blocks, s.blocks, at);
+    t->revoked_count = s.revoked;
+    t->ca_count = s.cas;
+    t->block_count = s.blocks;
+    for (; t->job_count < s.jobs; t->job_count++)
+        ledger_index_add(&t->by_job, t->jobs[t->job_count].job, t->job_count + 1);
+    return 0;
 }

@@ -42,3 +42,7 @@ const struct ledger_job *ledger_tally_job(
 /* NULL: nothing of it was revoked, and it has no CRL. */
 const struct ledger_ca *ledger_tally_ca(
         const struct ledger_tally *t, const uint8_t ca[CERT_KEY_ID_BYTES]);
+/* As bytes, for this machine and this Keyline. */
+int ledger_tally_encode(const struct ledger_tally *t, struct buf *out, struct err *e);
+/* Into an empty tally. ERR_LEDGER when these are not the bytes of one. */
+int ledger_tally_decode(struct ledger_tally *t, const uint8_t *bytes, size_t len, struct err *e);

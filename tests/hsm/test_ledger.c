@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/file.h"
+#include "base/log.h"
 #include "hsm/ledger.h"
 #include "hsm/ledger_index.h"
 #include "tests/hsm/help.h"
@@ -457,8 +458,285 @@ static void read_newest_first(void **state)
     free(s);
 }
 
+/* ---- the index beside the ledger */
+
+static void index_path(char out[160])
+{
+    snprintf(out, 160, "%s.index", path);
+}
+
+static void put_file(const char *name, const void *bytes, size_t len)
+{
+    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_int_equal(write(fd, bytes, len), len);
+    close(fd);
+}
+
+static void add_many(struct ledger *l, unsigned from, unsigned to)
+{
+    struct err e = {0};
+
+    for (unsigned i = from; i < to; i++) {
+        add(l, i, 40);
+        if (ledger_waiting(l) == 1000)
+            ok(ledger_commit(l, &e));
+    }
+    ok(ledger_commit(l, &e));
+}
+
+static void save(struct ledger *l)
+{
+    struct err e = {0};
+
+    ok(ledger_save(l, &e));
+    ok(ledger_saved(l, &e));
+    assert_int_equal(ledger_unsaved(l), 0);
+    ok(ledger_settle(l, &e));
+}
+
+static void has_all(struct ledger *l, unsigned count)
+{
+    uint8_t job[LEDGER_ID_BYTES] = {1};
+
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(has(l, i), 1);
+    for (unsigned i = count; i < count + 100; i++)
+        assert_int_equal(has(l, i), 0);
+    assert_int_equal(ledger_counts(l).issued, count);
+    assert_int_equal(ledger_job_count(l, job), (count + 2) / 3);
+}
+
+static void index_spares_reading(void **state)
+{
+    struct err e = {0};
+    struct ledger *l = reopen();
+    struct ledger_entry x = {.type = LEDGER_REVOKED, .reason = 4, .serial = {9}};
+    const struct ledger_crl crl = {.ca = {7}, .next_update_ms = 99, .entries = 1};
+    uint8_t tail[LEDGER_CRL_TAIL];
+    size_t revoked;
+
+    (void)state;
+    ledger_crl_tail(&crl, tail);
+    x.tail = (struct cert_bytes){tail, CERT_KEY_ID_BYTES};
+    ok(ledger_add(l, &x, &e));
+    x.type = LEDGER_WITHDRAWN;
+    x.job[0] = 77;
+    x.tail.len = 0;
+    ok(ledger_add(l, &x, &e));
+    x.type = LEDGER_CRL;
+    x.row = 41;
+    x.tail.len = sizeof tail;
+    ok(ledger_add(l, &x, &e));
+    save(l); /* of nothing issued */
+    add_many(l, 0, 1000);
+    has_all(l, 1000);
+    save(l);
+    has_all(l, 1000);
+    add_many(l, 1000, 1500);
+    has_all(l, 1500); /* from both */
+    save(l);
+    add_many(l, 1500, 1600);
+    ledger_close(&l);
+    l = reopen();
+    assert_int_equal(ledger_unsaved(l), 100);
+    has_all(l, 1600);
+    assert_int_equal(ledger_revoked(l, &revoked)->reason, 4);
+    assert_int_equal(revoked, 1);
+    assert_int_equal(ledger_crl_number(l), 41);
+    assert_int_equal(ledger_last_crl(l, crl.ca)->next_update_ms, 99);
+    assert_int_equal(ledger_revoked_count(l, crl.ca), 1);
+    assert_true(ledger_job_withdrawn(l, x.job));
+    /* one that is made but not settled is as good */
+    ok(ledger_save(l, &e));
+    ok(ledger_saved(l, &e));
+    ok(ledger_save(l, &e)); /* while the other is in use */
+    has_all(l, 1600);
+    ok(ledger_saved(l, &e));
+    ledger_close(&l);
+    l = reopen();
+    has_all(l, 1600);
+    ledger_close(&l);
+}
+
+/* The newest certificate of a device counts, wherever the older ones are. */
+static void newest_of_a_device(void **state)
+{
+    struct err e = {0};
+    struct ledger *l = reopen();
+    char tail[64];
+    struct ledger_entry x = entry(1, tail, sizeof tail), got;
+
+    (void)state;
+    for (unsigned i = 1; i <= 6; i++) {
+        x.row = i;
+        x.spki_sha256[0] = (uint8_t)i;
+        ok(ledger_add(l, &x, &e));
+        ok(ledger_commit(l, &e));
+        ok(ledger_find_device(l, x.device, &got, NULL, &e));
+        assert_int_equal(got.row, i);
+        if (i == 2 || i == 4)
+            save(l);
+        ok(ledger_find_device(l, x.device, &got, NULL, &e));
+        assert_int_equal(got.row, i);
+    }
+    ledger_close(&l);
+    l = reopen();
+    ok(ledger_find_device(l, x.device, &got, NULL, &e));
+    assert_int_equal(got.row, 6);
+    ledger_close(&l);
+}
+
+/* Looks for all of `count`; when the index turns out to be damaged, in a ledger that was opened again. */
+static void has_all_after_rot(unsigned count)
+{
+    struct ledger_entry got, x;
+    struct err e = {0};
+    char tail[64];
+    struct ledger *l = reopen();
+
+    for (unsigned i = 0; i < count; i++) {
+        x = entry(i, tail, sizeof tail);
+        if (ledger_find_device(l, x.device, &got, NULL, &e) < 0 ||
+                ledger_find_key(l, x.spki_sha256, &got, &e) < 0) {
+            assert_int_equal(e.id, ERR_UNAVAILABLE);
+            assert_false(ledger_usable(l)); /* signerd ends and starts anew */
+            ledger_close(&l);
+            l = reopen();
+            assert_int_equal(ledger_unsaved(l), count);
+            break;
+        }
+    }
+    has_all(l, count);
+    ledger_close(&l);
+}
+
+static void rotten_index_is_left_aside(void **state)
+{
+    enum { COUNT = 300 };
+    struct buf good = BUF_INIT;
+    struct err e = {0};
+    struct ledger *l = reopen();
+    char name[160];
+
+    (void)state;
+    index_path(name);
+    add_many(l, 0, COUNT);
+    save(l);
+    ledger_close(&l);
+    ok(file_read(name, 1u << 20, &good, &e));
+    for (size_t i = 0; i < good.len; i += i < 700 ? 1 : 13) {
+        good.data[i] ^= 0x10;
+        put_file(name, good.data, good.len);
+        has_all_after_rot(COUNT);
+        good.data[i] ^= 0x10;
+    }
+    for (size_t len = 0; len < good.len; len += 31) {
+        put_file(name, good.data, len);
+        has_all_after_rot(COUNT);
+    }
+    buf_done(&good);
+}
+
+/* Of another ledger, and of a later state of this one. */
+static void foreign_index_is_left_aside(void **state)
+{
+    struct buf ahead = BUF_INIT, before = BUF_INIT;
+    struct err e = {0};
+    struct ledger *l = reopen();
+    char name[160];
+
+    (void)state;
+    index_path(name);
+    add_many(l, 0, 50);
+    ok(file_read(path, 1u << 20, &before, &e));
+    add_many(l, 50, 60);
+    save(l);
+    ledger_close(&l);
+    ok(file_read(name, 1u << 20, &ahead, &e));
+    /* ten certificates were never durable: others are in their place */
+    put_file(path, before.data, before.len);
+    l = reopen();
+    has_all(l, 50);
+    add_many(l, 70, 90);
+    ledger_close(&l);
+    put_file(name, ahead.data, ahead.len);
+    l = reopen();
+    assert_int_equal(ledger_unsaved(l), 70);
+    assert_int_equal(has(l, 55), 0);
+    assert_int_equal(has(l, 75), 1);
+    ledger_close(&l);
+    unlink(path);
+    l = reopen();
+    assert_int_equal(ledger_counts(l).issued, 0);
+    assert_int_equal(has(l, 1), 0);
+    ledger_close(&l);
+    buf_done(&ahead);
+    buf_done(&before);
+}
+
+/* What a start no longer reads is still never believed when it has changed. */
+static void changed_entry_is_no_absence(void **state)
+{
+    struct buf whole = BUF_INIT;
+    struct err e = {0};
+    struct ledger *l = reopen();
+    struct ledger_entry x, got;
+    char tail[64], name[160];
+
+    (void)state;
+    index_path(name);
+    add_many(l, 0, 20);
+    save(l);
+    ledger_close(&l);
+    ok(file_read(path, 1u << 20, &whole, &e));
+    for (size_t i = 0; i + 16 < whole.len; i++)
+        if (memcmp(whole.data + i, entry(7, tail, sizeof tail).device, 16) == 0)
+            whole.data[i + 9] ^= 1;
+    put_file(path, whole.data, whole.len);
+    l = reopen();
+    x = entry(7, tail, sizeof tail);
+    refused(ledger_find_device(l, x.device, &got, NULL, &e), LEDGER);
+    /* nothing of it counts any more, now or after a restart */
+    assert_int_equal(ledger_fault(l)->id, ERR_LEDGER);
+    x = entry(8, tail, sizeof tail);
+    refused(ledger_find_device(l, x.device, &got, NULL, &e), LEDGER);
+    refused(ledger_add(l, &x, &e), LEDGER);
+    ledger_close(&l);
+    refused(ledger_open(path, &l, &e), LEDGER);
+    buf_done(&whole);
+}
+
+/* More than is held in memory while the whole file is read. */
+static void long_reading_spills(void **state)
+{
+    enum { COUNT = 150000 };
+    struct ledger *l = reopen();
+    char name[160];
+
+    (void)state;
+    index_path(name);
+    add_many(l, 0, COUNT);
+    ledger_close(&l);
+    l = reopen();
+    assert_int_equal(access(name, F_OK), -1);
+    assert_int_equal(ledger_unsaved(l), COUNT);
+    for (unsigned i = 0; i < COUNT; i += 13)
+        assert_int_equal(has(l, i), 1);
+    assert_int_equal(has(l, COUNT), 0);
+    save(l);
+    ledger_close(&l);
+    l = reopen();
+    assert_int_equal(ledger_unsaved(l), 0);
+    for (unsigned i = 0; i < COUNT; i += 13)
+        assert_int_equal(has(l, i), 1);
+    ledger_close(&l);
+}
+
 int main(void)
 {
+    setenv("KEYLINE_LOG", "error", 0);
+    log_open("test-hsm-ledger");
     signal(SIGXFSZ, SIG_IGN);
     const struct CMUnitTest tests[] = {
 #define LEDGER_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -473,6 +751,12 @@ int main(void)
             LEDGER_TEST(failed_sync_is_not_believed_later),
             LEDGER_TEST(many_entries),
             LEDGER_TEST(read_newest_first),
+            LEDGER_TEST(index_spares_reading),
+            LEDGER_TEST(newest_of_a_device),
+            LEDGER_TEST(rotten_index_is_left_aside),
+            LEDGER_TEST(foreign_index_is_left_aside),
+            LEDGER_TEST(changed_entry_is_no_absence),
+            LEDGER_TEST(long_reading_spills),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

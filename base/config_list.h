@@ -23,6 +23,7 @@ KEY("token", "key_label", STR, "issuing-ca", 0, 0, "CKA_LABEL of the issuing CA'
 KEY("token", "key_id", STR, "02", 0, 0, "CKA_ID of that key, hexadecimal.")
 KEY("token", "pin_file", STR, "", 0, 0, "File with the user PIN on its first line. Default: the credential token.pin from systemd, else token.pin beside this file; for [token NAME] both are called token.NAME.pin.")
 KEY("token", "workers", NUM, "2", 1, 16, "Worker processes, one PKCS#11 session each.")
+KEY("token", "mark_every_s", NUM, "10", 0, 86400, "How often the ledger's mark in the token is renewed at most (docs/ca.md). Less often spares an HSM whose memory wears.")
 KEY("token", "keepalive_s", NUM, "60", 0, 3600, "After so long without a signature a worker looks whether its session is still good, before a device finds out. 0: never.")
 CHOICE_KEY("signer", "tokens", "failover|spread", "failover", "With several tokens: failover signs with the first that works, in the order of this file; spread shares the work among all.")
 KEY("signer", "nonce_valid_s", NUM, "300", 10, 3600, "How long a certification nonce may be answered.")

@@ -44,6 +44,7 @@ struct issuance {
     struct buf tbs, cert;
     uint64_t started_us;
     int recorded;  /* in the ledger's group to come */
+    int held;      /* until the ledger is vouched for */
     int overtaken; /* the certificate it replaces was revoked meanwhile */
 };
 
@@ -320,11 +321,36 @@ static int sign(struct issuer *s, struct issuance *i, struct err *e)
 {
     i->next = s->under_way;
     s->under_way = i;
+    if (!ledger_vouched(s->parts.ledger)) {
+        i->held = 1;
+        return 0;
+    }
     if (workers_sign(s->parts.workers, i->tbs.data, i->tbs.len, on_signed, i, e) == 0)
         return 0;
     s->under_way = i->next;
     issuance_free(i);
     return -1;
+}
+
+void issuer_resume(struct issuer *s, const struct err *why)
+{
+    struct issuance *i = s->under_way;
+
+    /* from the start after each: an answer may bring the next request */
+    while (i) {
+        struct err e = {0};
+
+        if (!i->held) {
+            i = i->next;
+            continue;
+        }
+        i->held = 0;
+        if (why || workers_sign(s->parts.workers, i->tbs.data, i->tbs.len, on_signed, i, &e) < 0) {
+            take_out(i);
+            answer(i, why ? why : &e);
+        }
+        i = s->under_way;
+    }
 }
 
 /* have, have_cert: what is replaced; NULL when the device has nothing. */

@@ -49,4 +49,7 @@ int issuer_revoke(
 int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, struct err *e);
 /* Makes an entry durable, together with what waits. */
 int issuer_record(struct issuer *s, const struct ledger_entry *entry, struct err *e);
+/* Requests for a first certificate wait while the ledger is not vouched for (ledger.h). why NULL: it is now, they go on; else
+ * they get this error. */
+void issuer_resume(struct issuer *s, const struct err *why);
 void issuer_counts(const struct issuer *s, struct issuer_counts *ret);

@@ -185,12 +185,17 @@ void ledger_lose_index(struct ledger *l)
     l->index_lost = true;
 }
 
-int ledger_give_up(struct ledger *l, const struct err *why)
+void ledger_refuse(struct ledger *l, const struct err *why)
 {
     if (l->fault.id)
-        return -1;
+        return;
     l->fault = *why;
-    log_err(LOG_ERR, "ledger-damaged", why);
+    log_err(LOG_ERR, "ledger-refused", why);
+}
+
+int ledger_give_up(struct ledger *l, const struct err *why)
+{
+    ledger_refuse(l, why);
     for (int i = 0; i < LEDGER_INDEX_FILES; i++)
         unlink(l->index_path[i]);
     return -1;
@@ -223,7 +228,7 @@ static int take_group(struct ledger *l, uint64_t at, struct ledger_group *g, str
         return -1;
     ledger_tally_group(&l->tally, at);
     while ((r = ledger_group_next(g, &entry, &place)) > 0) {
-        ledger_tally_add(&l->tally, &entry);
+        ledger_tally_add(&l->tally, &entry, place);
         for (int i = 0; i < LEDGER_TABLES && entry.type == LEDGER_ISSUED; i++)
             ledger_index_add(&l->cells[i], ledger_key(&entry, i), place);
     }
@@ -261,6 +266,53 @@ static int read_groups(struct ledger *l, struct err *e)
     return r;
 }
 
+/* ---- checkpoints */
+
+void ledger_state(const struct ledger *l, struct ledger_state *ret)
+{
+    memcpy(ret->id, l->file.start.chain, sizeof ret->id);
+    ret->size = l->file.end.at;
+    memcpy(ret->chain, l->file.end.chain, sizeof ret->chain);
+}
+
+int ledger_contains(struct ledger *l, const struct ledger_state *state, struct err *e)
+{
+    struct ledger_head head;
+
+    if (memcmp(state->id, l->file.start.chain, sizeof state->id) != 0 ||
+            state->size > l->file.end.at || state->size < l->file.start.at)
+        return LEDGER_ABSENT;
+    if (ledger_file_head(&l->file, state->size, &head, e) < 0)
+        return -1;
+    return memcmp(head.chain, state->chain, sizeof head.chain) == 0;
+}
+
+int ledger_last_checkpoint(
+        struct ledger *l, struct ledger_entry *ret, struct buf *tail, struct err *e)
+{
+    uint64_t place = l->tally.checkpoint;
+    uint8_t *at;
+
+    if (!place)
+        return LEDGER_ABSENT;
+    if (read_entry(l, place, ret, e) < 0 || buf_reserve(tail, ret->tail.len, &at, e) < 0 ||
+            ledger_file_read(&l->file, place + LEDGER_ENTRY_FIXED, at, ret->tail.len, e) < 0)
+        return -1;
+    tail->len += ret->tail.len;
+    ret->tail.bytes = at;
+    return LEDGER_PRESENT;
+}
+
+void ledger_vouch(struct ledger *l)
+{
+    l->vouched = true;
+}
+
+bool ledger_vouched(const struct ledger *l)
+{
+    return l->vouched && !l->fault.id;
+}
+
 /* ---- life */
 
 static void forget(struct ledger *l)
@@ -293,14 +345,34 @@ static int use_index(struct ledger *l, enum ledger_index_file file, struct err *
     return ledger_file_head(&l->file, ledger_snapshot_end(l->snapshot), &l->file.end, e);
 }
 
+/* Whether the newest checkpoint, whose signature is checked later, names the index that was used. Without a checkpoint
+ * nobody vouches for the ledger either (checkpoint_check() sees to that). */
+static int index_named(struct ledger *l, struct err *e)
+{
+    struct buf tail = BUF_INIT;
+    struct ledger_entry c;
+    int r = ledger_last_checkpoint(l, &c, &tail, e);
+
+    if (r == LEDGER_PRESENT && memcmp(c.tail.bytes + CERT_KEY_ID_BYTES, ledger_index_digest(l),
+                                       LEDGER_INDEX_DIGEST) != 0)
+        r = err_set(e, ERR_LEDGER, "%s: the newest checkpoint names another",
+                l->index_path[l->snapshot_file]);
+    buf_done(&tail);
+    return r < 0 ? -1 : 0;
+}
+
 /* With the help of an index, or by reading all of it: the result is the same. */
-static int read_content(struct ledger *l, struct err *e)
+static int read_content(struct ledger *l, int indexes, struct err *e)
 {
     struct err why = {0};
 
-    for (int i = 0; i < LEDGER_INDEX_FILES; i++) {
-        if (use_index(l, i, &why) == 0)
-            return read_groups(l, e);
+    for (int i = 0; i < indexes; i++) {
+        if (use_index(l, i, &why) == 0) {
+            if (read_groups(l, e) < 0)
+                return -1;
+            if (index_named(l, &why) == 0)
+                return 0;
+        }
         if (why.id != ERR_NOT_FOUND)
             log_err(LOG_WARNING, "ledger-index-left-aside", &why);
         err_clear(&why);
@@ -308,7 +380,7 @@ static int read_content(struct ledger *l, struct err *e)
     return start_empty(l, e) < 0 ? -1 : read_groups(l, e);
 }
 
-int ledger_open(const char *path, struct ledger **ret, struct err *e)
+static int open_with(const char *path, int indexes, struct ledger **ret, struct err *e)
 {
     static const uint8_t room[LEDGER_GROUP_HEADER];
     struct ledger *l = calloc(1, sizeof *l);
@@ -319,12 +391,22 @@ int ledger_open(const char *path, struct ledger **ret, struct err *e)
      * only in the kernel's memory, and what is answered from it must survive a power cut, too. */
     if (ledger_file_open(&l->file, path, e) < 0 || ledger_index_paths(l, path, e) < 0 ||
             buf_append(&l->group, room, sizeof room, e) < 0 || ledger_file_sync(&l->file, e) < 0 ||
-            read_content(l, e) < 0) {
+            read_content(l, indexes, e) < 0) {
         ledger_close(&l);
         return -1;
     }
     *ret = l;
     return 0;
+}
+
+int ledger_open(const char *path, struct ledger **ret, struct err *e)
+{
+    return open_with(path, LEDGER_INDEX_FILES, ret, e);
+}
+
+int ledger_open_whole(const char *path, struct ledger **ret, struct err *e)
+{
+    return open_with(path, 0, ret, e);
 }
 
 void ledger_close(struct ledger **pl)
@@ -401,7 +483,9 @@ int ledger_commit(struct ledger *l, struct err *e)
 
     if (!l->waiting)
         return 0;
-    if (reserve(l, l->waiting, e) == 0 &&
+    if (l->fault.id && e)
+        *e = l->fault;
+    if (!l->fault.id && reserve(l, l->waiting, e) == 0 &&
             ledger_file_append(&l->file, &l->group, l->waiting, e) == 0) {
         group.payload = l->group.data + LEDGER_GROUP_HEADER;
         /* cannot fail: this process wrote it, and room is reserved */

@@ -31,9 +31,15 @@ enum ledger_type {
             4, /* row: its number; time: thisUpdate; spki_sha256: of the DER CRL; tail: its CA's
                        subjectKeyIdentifier | u64 nextUpdate, Unix ms | u64 entries in it */
     LEDGER_WITHDRAWN = 5, /* job: nothing more is issued for it; no tail */
+    LEDGER_CHECKPOINT =
+            6, /* row: bytes of the ledger that it vouches for; spki_sha256: the chain there; tail: checkpoint.h */
 };
 #define LEDGER_KEY_FROM_SIGNER                                                                     \
     0x01 /* flag of an issued entry: the key was not born in the device */
+#define LEDGER_INDEX_DIGEST     32
+#define LEDGER_CHECKPOINT_FIXED (CERT_KEY_ID_BYTES + LEDGER_INDEX_DIGEST) /* then the signature */
+#define LEDGER_MARK_KEPT        0x02 /* of a checkpoint: the token has a mark of this ledger */
+#define LEDGER_ACCEPTED         0x04 /* of a checkpoint: a person vouched for what was there before it */
 
 struct ledger_entry {
     enum ledger_type type;
@@ -57,6 +63,12 @@ struct ledger_revoked {
     uint8_t reason;
     int64_t time_ms;
 };
+/* Which ledger, and how far: the word that a checkpoint and a token's mark are about. */
+struct ledger_state {
+    uint8_t id[32]; /* SHA-256 of the file's header */
+    uint64_t size;
+    uint8_t chain[32];
+};
 /* The longest tail of a refusal. */
 #define LEDGER_REFUSAL_MAX 200
 /* before: the newest entry is the first. */
@@ -74,6 +86,8 @@ enum ledger_found { LEDGER_ABSENT = 0, LEDGER_PRESENT = 1 };
 
 /* Creates the file when there is none. One process at a time: ERR_BAD_STATE when another has it. */
 int ledger_open(const char *path, struct ledger **ret, struct err *e);
+/* The same, but no index is believed: every byte is read. */
+int ledger_open_whole(const char *path, struct ledger **ret, struct err *e);
 void ledger_close(struct ledger **l);
 /* Puts an entry into the group to come; nothing is durable and nothing is found by the look-ups before ledger_commit(). */
 int ledger_add(struct ledger *l, const struct ledger_entry *entry, struct err *e);
@@ -119,9 +133,22 @@ const struct ledger_crl *ledger_last_crl(
 uint64_t ledger_revoked_count(const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES]);
 /* The tail of an entry of type LEDGER_CRL. */
 void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL]);
-/* Why this ledger is not to be used, which a restart does not change: damage found since it was opened. Then nothing is
+/* Why this ledger is not to be used: damage found since it was opened, or what ledger_refuse() was given. Then nothing is
  * found and nothing written but this error. Its id is ERR_NONE while all is well. */
 const struct err *ledger_fault(const struct ledger *l);
+/* Ends the use of this ledger, logged; the first reason stays. */
+void ledger_refuse(struct ledger *l, const struct err *why);
+
+/* Of what is durable. */
+void ledger_state(const struct ledger *l, struct ledger_state *ret);
+/* LEDGER_PRESENT: this ledger has been in that state, or is. */
+int ledger_contains(struct ledger *l, const struct ledger_state *state, struct err *e);
+/* The newest checkpoint; ret->tail is appended to tail and borrowed from it. LEDGER_PRESENT, LEDGER_ABSENT or -1. */
+int ledger_last_checkpoint(
+        struct ledger *l, struct ledger_entry *ret, struct buf *tail, struct err *e);
+/* Whether the ledger is known to be whole and the newest (checkpoint.h); nobody may get a first certificate before. */
+void ledger_vouch(struct ledger *l);
+bool ledger_vouched(const struct ledger *l);
 
 /* The index: a start without it reads the whole ledger. Certificates that are not in it yet: */
 uint64_t ledger_unsaved(const struct ledger *l);
@@ -131,6 +158,9 @@ uint64_t ledger_unsaved(const struct ledger *l);
 int ledger_save(const struct ledger *l, struct err *e);
 int ledger_saved(struct ledger *l, struct err *e);
 int ledger_settle(struct ledger *l, struct err *e);
+/* In the child: closes the ledger's file, so that its lock does not outlive the signer. */
+void ledger_disown(struct ledger *l);
+/* Something of it is looked up in an index that is not in memory. */
+bool ledger_indexed(const struct ledger *l);
 /* SHA-256 over the index in use; zeros when there is no file of it. */
-#define LEDGER_INDEX_DIGEST 32
 const uint8_t *ledger_index_digest(const struct ledger *l);

@@ -58,6 +58,8 @@ static bool tail_fits(const struct ledger_entry *entry)
         return entry->tail.len == LEDGER_CRL_TAIL;
     case LEDGER_WITHDRAWN:
         return entry->tail.len == 0;
+    case LEDGER_CHECKPOINT:
+        return entry->tail.len > LEDGER_CHECKPOINT_FIXED;
     default:
         return true;
     }
@@ -78,7 +80,7 @@ int ledger_entry_decode(const uint8_t fixed[LEDGER_ENTRY_FIXED], struct ledger_e
             .flags = fixed[5],
             .reason = fixed[6],
             .tail.len = ledger_get_be(fixed, 4)};
-    if (ret->type < LEDGER_ISSUED || ret->type > LEDGER_WITHDRAWN || fixed[7] ||
+    if (ret->type < LEDGER_ISSUED || ret->type > LEDGER_CHECKPOINT || fixed[7] ||
             ret->tail.len > TAIL_MAX || !tail_fits(ret))
         return -1;
     memcpy(ret->job, at, LEDGER_ID_BYTES);

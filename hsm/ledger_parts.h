@@ -19,6 +19,7 @@ struct ledger {
     bool snapshot_kept;                       /* ... if there is one */
     bool index_lost;                          /* a start makes it anew */
     char *index_path[LEDGER_INDEX_FILES];
+    bool vouched;
     struct err fault; /* why nothing more is written and nothing can be looked up; or none */
     struct buf group; /* LEDGER_GROUP_HEADER bytes of room, then the payload to come */
     size_t waiting;

@@ -94,6 +94,17 @@ int ledger_settle(struct ledger *l, struct err *e)
     return 0;
 }
 
+bool ledger_indexed(const struct ledger *l)
+{
+    return l->snapshot != NULL;
+}
+
+void ledger_disown(struct ledger *l)
+{
+    close(l->file.fd);
+    l->file.fd = -1;
+}
+
 const uint8_t *ledger_index_digest(const struct ledger *l)
 {
     static const uint8_t none[LEDGER_INDEX_DIGEST];

@@ -128,7 +128,7 @@ static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry
     memcpy(v->device, entry->device, sizeof v->device);
 }
 
-void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry)
+void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry, uint64_t place)
 {
     switch (entry->type) {
     case LEDGER_ISSUED:
@@ -146,6 +146,9 @@ void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry)
         break;
     case LEDGER_WITHDRAWN:
         job_of(t, entry)->withdrawn = true;
+        break;
+    case LEDGER_CHECKPOINT:
+        t->checkpoint = place;
         break;
     }
 }
@@ -173,7 +176,7 @@ const struct ledger_ca *ledger_tally_ca(
 struct sums {
     uint64_t layout;
     struct ledger_counts counts;
-    uint64_t crl_number, jobs, revoked, cas, blocks;
+    uint64_t crl_number, checkpoint, jobs, revoked, cas, blocks;
 };
 
 int ledger_tally_encode(const struct ledger_tally *t, struct buf *out, struct err *e)
@@ -181,6 +184,7 @@ int ledger_tally_encode(const struct ledger_tally *t, struct buf *out, struct er
     const struct sums s = {.layout = LAYOUT,
             .counts = t->counts,
             .crl_number = t->crl_number,
+            .checkpoint = t->checkpoint,
             .jobs = t->job_count,
             .revoked = t->revoked_count,
             .cas = t->ca_count,
@@ -234,6 +238,7 @@ int ledger_tally_decode(struct ledger_tally *t, const uint8_t *bytes, size_t len
         return -1;
     t->counts = s.counts;
     t->crl_number = s.crl_number;
+    t->checkpoint = s.checkpoint;
     at = take(t->jobs, sizeof *t->jobs, s.jobs, at);
     at = take(t->revoked, sizeof *t->revoked, s.revoked, at);
     at = take(t->cas, sizeof *t->cas, s.cas, at);

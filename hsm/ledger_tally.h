@@ -15,6 +15,7 @@ struct ledger_ca {
 struct ledger_tally {
     struct ledger_counts counts;
     uint64_t crl_number;
+    uint64_t checkpoint;   /* where the newest one is; 0: there is none */
     struct ledger_ca *cas; /* a handful */
     size_t ca_count, ca_cap;
     struct ledger_job *jobs;
@@ -35,7 +36,7 @@ void ledger_tally_done(struct ledger_tally *t);
 int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e);
 /* Counts a group that begins at this place of the file. */
 void ledger_tally_group(struct ledger_tally *t, uint64_t at);
-void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry);
+void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry, uint64_t place);
 /* NULL: nothing was issued for it, and it was not withdrawn. */
 const struct ledger_job *ledger_tally_job(
         const struct ledger_tally *t, const uint8_t job[LEDGER_ID_BYTES]);

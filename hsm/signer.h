@@ -13,6 +13,7 @@ struct config;
 struct crl_keeper;
 struct err;
 struct issuer;
+struct keeper;
 struct ledger;
 struct nonce_key;
 struct workers;
@@ -29,6 +30,7 @@ struct signer {
     struct workers *workers;
     struct nonce_key *nonce_key;
     struct issuer *issuer;
+    struct keeper *keeper;
     struct crl_keeper *crls;
     char crl_dir[PATH_MAX];
     struct workers *crl_workers; /* of a retired CA, while its CRL is made */

@@ -13,6 +13,7 @@
 #include "hsm/authority.h"
 #include "hsm/crl_keeper.h"
 #include "hsm/issuer.h"
+#include "hsm/keeper.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
 #include "hsm/order.h"
@@ -320,6 +321,24 @@ static int on_renew_crls(sd_bus_message *m, void *userdata, sd_bus_error *unused
     return bus_reply_err(m, &e);
 }
 
+static json_t *ledger_json(const struct signer *s)
+{
+    struct keeper_info k;
+
+    keeper_info(s->keeper, &k);
+    return json_pack("{s:I,s:I,s:I,s:s}", "bytes", (json_int_t)k.bytes, "signed_bytes",
+            (json_int_t)k.signed_bytes, "marked_bytes", (json_int_t)k.marked_bytes,
+            "rollback_protection", keeper_binding_name(k.binding));
+}
+
+/* What keeps the signer from working. */
+static const struct err *failure(const struct signer *s)
+{
+    const struct err *fault = ledger_fault(s->ledger);
+
+    return fault->id ? fault : workers_failure(s->workers);
+}
+
 static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 {
     struct signer *s = userdata;
@@ -339,7 +358,8 @@ static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
             workers_json(s->workers), "sign_ms_p50", (double)c.sign_us_p50 / 1000, "sign_ms_p99",
             (double)c.sign_us_p99 / 1000, "ledger_records",
             (json_int_t)(ledger_counts(s->ledger).issued + ledger_counts(s->ledger).refused),
-            "crls", crls_json(s), "error", error_json(workers_failure(s->workers)));
+            "crls", crls_json(s), "error", error_json(failure(s)));
+    json_object_set_new(o, "ledger", ledger_json(s));
     json_object_set_new(o, "tokens", tokens_json(s->workers));
     json_object_set_new(o, "waiting", json_integer((json_int_t)workers_waiting(s->workers)));
     append_json(o, &json, &e);

@@ -20,8 +20,10 @@
 #include "hsm/authority.h"
 #include "hsm/ca.h"
 #include "hsm/ca_watch.h"
+#include "hsm/checkpoint.h"
 #include "hsm/crl_keeper.h"
 #include "hsm/issuer.h"
+#include "hsm/keeper.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
 #include "hsm/signer.h"
@@ -42,7 +44,22 @@ static int find_station(struct signer *s, struct err *e)
     return 0;
 }
 
-static int open_parts(struct signer *s, struct err *e)
+/* What the program was started for. */
+enum purpose { SERVE, ACCEPT_LEDGER };
+
+static int open_ledger(struct signer *s, enum purpose why, bool *ret_mark_kept, struct err *e)
+{
+    char path[PATH_MAX];
+
+    paths_get(&s->paths, PATH_LEDGER, path);
+    if (why == ACCEPT_LEDGER)
+        return ledger_open_whole(path, &s->ledger, e);
+    if (ledger_open(path, &s->ledger, e) < 0)
+        return -1;
+    return checkpoint_check(s->ledger, &s->cas, ret_mark_kept, e);
+}
+
+static int open_parts(struct signer *s, enum purpose why, bool *ret_mark_kept, struct err *e)
 {
     char approvers[PATH_MAX], ledger[PATH_MAX], program[PATH_MAX], dir[PATH_MAX];
 
@@ -57,7 +74,7 @@ static int open_parts(struct signer *s, struct err *e)
     snprintf(dir, sizeof dir, "%s", ledger);
     *strrchr(dir, '/') = '\0';
     if (file_mkdirs(dir, 0750, e) < 0 || file_mkdirs(s->paths.run, 0750, e) < 0 ||
-            ledger_open(ledger, &s->ledger, e) < 0 ||
+            open_ledger(s, why, ret_mark_kept, e) < 0 ||
             authority_open(approvers, &s->authority, e) < 0 || nonce_key_new(&s->nonce_key, e) < 0)
         return -1;
     return workers_open(
@@ -74,15 +91,17 @@ static void on_revoked(void *ctx)
         crl_keeper_revoked(s->crls);
 }
 
-static int signer_start(struct signer *s, struct err *e)
+static void on_vouched(void *ctx, const struct err *why)
 {
-    struct issuer_parts parts;
-    char path[PATH_MAX];
+    struct signer *s = ctx;
 
-    paths_get(&s->paths, PATH_CONFIG, path);
-    if (config_load(path, &s->config, e) < 0 || find_station(s, e) < 0 || open_parts(s, e) < 0)
-        return -1;
-    parts = (struct issuer_parts){
+    if (s->issuer)
+        issuer_resume(s->issuer, why);
+}
+
+static int open_issuer(struct signer *s, struct err *e)
+{
+    const struct issuer_parts parts = {
             .event = s->event,
             .ca = s->ca,
             .ledger = s->ledger,
@@ -94,7 +113,30 @@ static int signer_start(struct signer *s, struct err *e)
             .on_revoked = on_revoked,
             .on_revoked_ctx = s,
     };
-    if (issuer_open(&parts, &s->issuer, e) < 0 || signer_crls_open(s, e) < 0 ||
+
+    return issuer_open(&parts, &s->issuer, e);
+}
+
+static int signer_start(struct signer *s, enum purpose why, struct err *e)
+{
+    struct keeper_parts keeper = {
+            .event = s->event, .station = s->station, .on_vouched = on_vouched, .ctx = s};
+    char path[PATH_MAX];
+
+    paths_get(&s->paths, PATH_CONFIG, path);
+    if (config_load(path, &s->config, e) < 0 || find_station(s, e) < 0 ||
+            open_parts(s, why, &keeper.mark_kept, e) < 0)
+        return -1;
+    keeper.ca = s->ca;
+    keeper.ledger = s->ledger;
+    keeper.workers = s->workers;
+    keeper.mark_every_ms = config_num(s->config, "token", "mark_every_s") * 1000;
+    keeper.accept = why == ACCEPT_LEDGER;
+    if (keeper_open(&keeper, &s->keeper, e) < 0 || open_issuer(s, e) < 0)
+        return -1;
+    if (why == ACCEPT_LEDGER)
+        return 0;
+    if (signer_crls_open(s, e) < 0 ||
             ca_watch_open(s->event, &s->paths, s->ca, &s->ca_watch, e) < 0)
         return -1;
     return signer_door_open(s, e);
@@ -107,6 +149,7 @@ static void signer_stop(struct signer *s)
     workers_close(&s->crl_workers);
     issuer_close(&s->issuer);
     crl_keeper_close(&s->crls);
+    keeper_close(&s->keeper);
     bus_server_close(&s->door);
     nonce_key_free(&s->nonce_key);
     authority_close(&s->authority);
@@ -122,14 +165,19 @@ int main(int argc, char **argv)
     struct err e = {0};
     sigset_t child;
     int status = EXIT_FAILURE;
+    enum purpose why = SERVE;
 
-    if (argc > 1) {
-        if (strcmp(argv[1], "--version") != 0) {
-            fprintf(stderr, "signerd takes no arguments; its settings are in keyline.conf.\n");
-            return 2;
-        }
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         printf("signerd %s\n", KEYLINE_VERSION);
         return EXIT_SUCCESS;
+    }
+    if (argc == 2 && strcmp(argv[1], "--accept-ledger") == 0) {
+        why = ACCEPT_LEDGER;
+    } else if (argc > 1) {
+        fputs("usage: signerd [--version | --accept-ledger]\n"
+              "Its settings are in keyline.conf.\n",
+                stderr);
+        return 2;
     }
     if (daemon_init("signerd", &s.event, &e) == 0 && paths_init(&s.paths, &e) == 0) {
         /* workers follow this process, not its supervisor, and are waited for through the event
@@ -138,7 +186,7 @@ int main(int argc, char **argv)
         sigemptyset(&child);
         sigaddset(&child, SIGCHLD);
         sigprocmask(SIG_BLOCK, &child, NULL);
-        if (signer_start(&s, &e) == 0)
+        if (signer_start(&s, why, &e) == 0)
             status = daemon_run(s.event);
     }
     if (e.id)

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "hsm/ckr.h"
 #include "hsm/key_search.h"
+#include "hsm/mark.h"
 #include "hsm/module.h"
 
 #define PROVIDER       "keyline"
@@ -394,4 +395,15 @@ int token_ping(struct token *t, struct err *e)
     if (rv == CKR_OK && t->cause == CKR_OK)
         return 0;
     return ckr_err(e, t->cause ? t->cause : rv, "keep the token's session alive");
+}
+
+int token_mark_read(struct token *t, const char *station, struct buf *out, struct err *e)
+{
+    return mark_read(&t->module, t->slot, station, out, e);
+}
+
+int token_mark_write(
+        struct token *t, const char *station, const uint8_t *mark, struct buf *out, struct err *e)
+{
+    return mark_write(&t->module, t->slot, station, mark, out, e);
 }

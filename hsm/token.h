@@ -10,7 +10,8 @@ struct token;
 
 struct token_options {
     const char *module, *init_args, *label, *key_label, *key_id, *pin_file;
-    const uint8_t *spki; /* the CA's SubjectPublicKeyInfo, by which its key is found; NULL: the configured key */
+    const uint8_t *
+            spki; /* the CA's SubjectPublicKeyInfo, by which its key is found; NULL: the configured key */
     size_t spki_len;
 };
 /* Initialises the module, finds the token, logs in once, finds and checks the key. ERR_TOKEN_*, ERR_KEY_POLICY, ERR_CONFIG.
@@ -23,3 +24,7 @@ const char *token_description(const struct token *t); /* maker, model, serial nu
 int token_sign(struct token *t, const void *bytes, size_t len, struct buf *ret_raw, struct err *e);
 /* Uses the session, so that it does not grow old, and sees that token, login and key are there. */
 int token_ping(struct token *t, struct err *e);
+/* The ledger's mark in this token: mark.h. */
+int token_mark_read(struct token *t, const char *station, struct buf *out, struct err *e);
+int token_mark_write(
+        struct token *t, const char *station, const uint8_t *mark, struct buf *out, struct err *e);

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "hsm/checkpoint.h"
 #include "hsm/embedded.h"
 #include "hsm/token.h"
 #include "hsm/wire.h"
@@ -146,6 +147,40 @@ static int ping(struct token *t, struct wire_packet *p, struct err *e)
     return token_ping(t, e);
 }
 
+/* A mark that is being written must not look to another worker's login like one that was cut off. */
+static int write_mark(struct worker *w, const char *station, const uint8_t mark[MARK_BYTES],
+        struct buf *out, struct err *e)
+{
+    int lock = -1, r = -1;
+
+    if (!embedded_env(&w->paths) || embedded_lock(&w->paths, &lock, e) == 0)
+        r = token_mark_write(w->token, station, mark, out, e);
+    if (lock >= 0)
+        close(lock);
+    return r;
+}
+
+static int mark(struct worker *w, struct wire_packet *p, struct err *e)
+{
+    size_t name_at = p->op == WIRE_MARK_WRITE ? MARK_BYTES : 0;
+    char station[NAME_BYTES_MAX + 1];
+    struct buf out = BUF_INIT;
+    int r;
+
+    if (p->len < name_at || p->len - name_at > NAME_BYTES_MAX)
+        return err_set(e, ERR_PROTOCOL, "a request for the mark has a wrong size");
+    snprintf(station, sizeof station, "%.*s", (int)(p->len - name_at),
+            (const char *)p->body + name_at);
+    r = p->op == WIRE_MARK_READ ? token_mark_read(w->token, station, &out, e)
+                                : write_mark(w, station, p->body, &out, e);
+    if (r == 0) {
+        memcpy(p->body, out.data, out.len);
+        p->len = out.len;
+    }
+    buf_done(&out);
+    return r;
+}
+
 static int answer(struct worker *w, struct wire_packet *p, int file, struct err *e)
 {
     if (w->failed.id) {
@@ -160,6 +195,8 @@ static int answer(struct worker *w, struct wire_packet *p, int file, struct err 
         return sign_file(w->token, p, file, e);
     if (w->token && p->op == WIRE_PING)
         return ping(w->token, p, e);
+    if (w->token && (p->op == WIRE_MARK_READ || p->op == WIRE_MARK_WRITE))
+        return mark(w, p, e);
     return err_set(e, ERR_PROTOCOL, "unknown or untimely request %u", p->op);
 }
 

@@ -4,6 +4,7 @@
  * Big-endian. DESCRIBE opens the token and logs in; its body is the CA's SubjectPublicKeyInfo in DER, by which the key is
  * found (empty: the configured one, unseen). Its answer: u32 mask of 1u << enum signature_alg, then a line about the token
  * for the log. PING, in idle times, has no body: the session is used and seen to be logged in still.
+ * MARK_READ: the station's name; MARK_WRITE: a mark (checkpoint.h), then that name. Their answer begins with an enum mark_answer.
  * SIGN: the to-be-signed bytes; the answer is what the token gave. SIGN_FILE: the same for bytes that no packet can hold (a
  * CRL's): the packet has none, and a sealed memfd with them comes with it. An error's bytes are its message. */
 #pragma once
@@ -18,7 +19,14 @@ struct err;
 #define WIRE_BODY_MAX   CERT_BYTES_MAX
 #define WIRE_PACKET_MAX (WIRE_HEADER + WIRE_BODY_MAX)
 
-enum wire_op { WIRE_DESCRIBE = 1, WIRE_SIGN = 2, WIRE_PING = 3, WIRE_SIGN_FILE = 4 };
+enum wire_op {
+    WIRE_DESCRIBE = 1,
+    WIRE_SIGN = 2,
+    WIRE_PING = 3,
+    WIRE_SIGN_FILE = 4,
+    WIRE_MARK_READ = 5,
+    WIRE_MARK_WRITE = 6,
+};
 
 struct wire_packet {
     uint8_t op;

@@ -190,20 +190,28 @@ static int on_tested(struct worker *k, const struct wire_packet *p, struct buf *
     return 0;
 }
 
+/* The worker is done with what it was asked first. */
+static void end_turn(struct worker *k)
+{
+    struct worker_request *q = k->head;
+
+    k->head = q->next;
+    q->next = NULL;
+    become_ready(k);
+    if (k->head)
+        begin_turn(k, k->head);
+    else
+        k->tail = &k->head;
+}
+
 static int on_signed(struct worker *k, const struct wire_packet *p, struct buf *sig, struct err *e)
 {
     struct worker_request *q = k->head;
 
     if (verifier_check_token(k->options.verifier, q->bytes, q->len, p->body, p->len, sig, e) < 0)
         return err_context(e, "the token signed wrongly");
-    k->head = q->next;
-    q->next = NULL;
     k->signatures++;
-    become_ready(k);
-    if (k->head)
-        begin_turn(k, k->head);
-    else
-        k->tail = &k->head;
+    end_turn(k);
     k->options.owner.on_signed(k->options.owner.ctx, q, sig->data, sig->len);
     return 0;
 }
@@ -215,6 +223,16 @@ static int on_signature(struct worker *k, const struct wire_packet *p, struct er
 
     buf_done(&sig);
     return r;
+}
+
+/* Something else than a signature was asked for. */
+static int on_done(struct worker *k, const struct wire_packet *p)
+{
+    struct worker_request *q = k->head;
+
+    end_turn(k);
+    k->options.owner.on_signed(k->options.owner.ctx, q, p->body, p->len);
+    return 0;
 }
 
 static int on_answer(struct worker *k, struct err *e)
@@ -231,6 +249,8 @@ static int on_answer(struct worker *k, struct err *e)
                 (const char *)p->body);
     if (k->state == WORKER_STARTING)
         return on_described(k, p, e);
+    if (k->head && k->head->op != WIRE_SIGN && k->state != WORKER_PINGING)
+        return on_done(k, p);
     if (k->state != WORKER_PINGING)
         return on_signature(k, p, e);
     become_ready(k);
@@ -431,7 +451,7 @@ void worker_sign(struct worker *k, struct worker_request *q)
     k->tail = &q->next;
     if (k->head == q)
         begin_turn(k, q);
-    if (send_request(k, WIRE_SIGN, q->bytes, q->len, &e) < 0) {
+    if (send_request(k, q->op, q->bytes, q->len, &e) < 0) {
         q->tries -= k->head == q; /* it never got there */
         fail(k, &e);
     }

@@ -35,11 +35,12 @@ struct worker_info {
  * signerd. */
 #define WORKER_REQUESTS_MAX 2
 
-/* Bytes to be signed. Who holds it frees it. */
+/* Bytes to be signed, or for another operation of the token. Who holds it frees it. */
 struct worker_request {
     struct worker_request *next;
     void (*done)(void *ctx, const uint8_t *sig, size_t len, const struct err *e);
     void *ctx;
+    uint8_t op; /* WIRE_SIGN; or another one (wire.h), whose answer is handed on as it is */
     unsigned
             tries; /* workers that failed while it was their turn to sign it, and the present one */
     uint64_t expires_us; /* this and the next are its owner's affair */

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "hsm/ca.h"
+#include "hsm/checkpoint.h"
 #include "hsm/latency.h"
 #include "hsm/verifier.h"
 #include "hsm/wire.h"
@@ -452,14 +453,14 @@ void workers_close(struct workers **pw)
     *pw = NULL;
 }
 
-int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_fn done, void *ctx,
-        struct err *e)
+static int enqueue(
+        struct workers *w, const struct worker_request *wanted, const void *bytes, struct err *e)
 {
     struct worker_request *q;
     struct err why = {0};
     uint64_t now_us = 0;
 
-    assert(len <= CRL_BYTES_MAX);
+    assert(wanted->len <= CRL_BYTES_MAX);
     if (w->closing)
         return err_set(e, ERR_UNAVAILABLE, "the signer stops");
     if (!hopeful(w)) {
@@ -468,18 +469,41 @@ int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_
     }
     if (w->waiting >= REQUESTS_MAX)
         return err_set(e, ERR_UNAVAILABLE, "%d requests wait for the HSM already", REQUESTS_MAX);
-    q = malloc(sizeof *q + len);
+    q = malloc(sizeof *q + wanted->len);
     if (!q)
         return err_set(e, ERR_NOMEM, "no memory for a request");
     sd_event_now(w->options.event, CLOCK_MONOTONIC, &now_us);
-    *q = (struct worker_request){.done = done,
-            .ctx = ctx,
-            .expires_us = now_us + (uint64_t)WORKERS_WAIT_MS * 1000,
-            .len = len};
-    memcpy(q->bytes, bytes, len);
+    *q = *wanted;
+    q->expires_us = now_us + (uint64_t)WORKERS_WAIT_MS * 1000;
+    memcpy(q->bytes, bytes, wanted->len);
     push(w, q);
     pump(w);
     return 0;
+}
+
+int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_fn done, void *ctx,
+        struct err *e)
+{
+    const struct worker_request q = {.op = WIRE_SIGN, .done = done, .ctx = ctx, .len = len};
+
+    return enqueue(w, &q, bytes, e);
+}
+
+int workers_mark(struct workers *w, const char *station, const uint8_t *mark, workers_done_fn done,
+        void *ctx, struct err *e)
+{
+    uint8_t bytes[MARK_BYTES + NAME_BYTES_MAX];
+    size_t name_len = strlen(station), mark_len = mark ? MARK_BYTES : 0;
+    const struct worker_request q = {.op = mark ? WIRE_MARK_WRITE : WIRE_MARK_READ,
+            .done = done,
+            .ctx = ctx,
+            .len = mark_len + name_len};
+
+    assert(name_len <= NAME_BYTES_MAX);
+    if (mark)
+        memcpy(bytes, mark, MARK_BYTES);
+    memcpy(bytes + mark_len, station, name_len);
+    return enqueue(w, &q, bytes, e);
 }
 
 /* ---- health */

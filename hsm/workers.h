@@ -35,6 +35,11 @@ typedef void (*workers_done_fn)(void *ctx, const uint8_t *sig, size_t len, const
 int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_fn done, void *ctx,
         struct err *e);
 
+/* The ledger's mark in a token (checkpoint.h, mark.h), queued and answered like a signature, with the bytes of the answer.
+ * station: its name, part of the mark's. mark: MARK_BYTES; NULL reads it. */
+int workers_mark(struct workers *w, const char *station, const uint8_t *mark, workers_done_fn done,
+        void *ctx, struct err *e);
+
 /* ---- health */
 
 size_t workers_count(const struct workers *w);

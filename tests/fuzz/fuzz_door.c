@@ -23,6 +23,7 @@
 #include "hsm/authority.h"
 #include "hsm/ca.h"
 #include "hsm/issuer.h"
+#include "hsm/keeper.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
 #include "hsm/signer.h"
@@ -47,8 +48,15 @@ static void write_at(enum path_id id, const void *bytes, size_t len)
     must(file_mkdirs(dir, 0700, &e) == 0 && file_write(path, bytes, len, 0600, &e) == 0);
 }
 
+static void on_vouched(void *ctx, const struct err *why)
+{
+    (void)ctx;
+    must(!why);
+}
+
 static void open_signer(void)
 {
+    struct keeper_parts keeper;
     struct issuer_parts parts;
     char path[PATH_MAX];
     struct err e = {0};
@@ -84,6 +92,15 @@ static void open_signer(void)
                     .nonce_valid_s = 3600}};
     must(issuer_open(&parts, &signer.issuer, &e) == 0 && signer_crls_open(&signer, &e) == 0 &&
             signer_door_open(&signer, &e) == 0);
+    keeper = (struct keeper_parts){.event = signer.event,
+            .ca = signer.ca,
+            .ledger = signer.ledger,
+            .workers = signer.workers,
+            .station = signer.station,
+            .on_vouched = on_vouched};
+    must(keeper_open(&keeper, &signer.keeper, &e) == 0);
+    while (!ledger_vouched(signer.ledger))
+        must(sd_event_run(signer.event, UINT64_MAX) >= 0);
 }
 
 /* Until nothing is left to be done. */

@@ -230,7 +230,7 @@ void fuzz_seeds(fuzz_seed_fn add)
     snprintf(path, sizeof path, "%s/seed", fuzz_dir());
     must(ledger_open(path, &l, &e) == 0);
     add_file(add, "empty", path, 0);
-    for (enum ledger_type type = LEDGER_ISSUED; type <= LEDGER_WITHDRAWN; type++) {
+    for (enum ledger_type type = LEDGER_ISSUED; type <= LEDGER_CHECKPOINT; type++) {
         struct ledger_entry a = entry(type, (uint8_t)type),
                             b = entry(LEDGER_ISSUED, (uint8_t)(8 + type));
 

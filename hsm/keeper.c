@@ -1,0 +1,426 @@
+/* The ledger's keeper. Promises: nobody gets a first certificate before the token agreed with the
+ * ledger; the mark in the token is never ahead of the disk; an entry of somebody else is never
+ * committed in his place, so that he hears of it when that fails. */
+#include "hsm/keeper.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "hsm/ca.h"
+#include "hsm/checkpoint.h"
+#include "hsm/ledger.h"
+#include "hsm/workers.h"
+
+#define SIGN_EVERY_MS 1000
+#define SIGN_SHARE                                                                                 \
+    20 /* of the token's time a slow one spends at most this part, 1/20, on checkpoints */
+#define RETRY_MS 250 /* a token that is away: whoever waits is told */
+#define AGAIN_MS 5000
+/* what a start then has to read is 60 MB at most, a fraction of a second */
+#define SAVE_ENTRIES 65536u
+
+struct keeper {
+    struct keeper_parts parts;
+    sd_event_source *post, *timer, *child;
+    bool busy;       /* the token was asked something */
+    bool mark_known; /* the mark was read and agreed */
+    bool mark_stale; /* a checkpoint was made after it was written */
+    enum keeper_binding binding;
+    struct mark mark; /* the newest */
+    unsigned accept_writes;
+    int64_t sign_due, mark_due, save_due, asked_ms;
+    struct checkpoint checkpoint; /* the newest; or the one that is being signed */
+    uint64_t signed_groups;       /* groups of the ledger when it was committed */
+    uint64_t signed_bytes, marked_bytes;
+    uint8_t named[LEDGER_INDEX_DIGEST]; /* the index in it */
+    struct buf tail;                    /* of one that is signed and not in the ledger yet */
+    struct ledger_entry entry;
+    bool pending;
+};
+
+static const char *const binding_names[KEEPER_BINDING_COUNT] = {
+        [KEEPER_UNKNOWN] = "unknown",
+        [KEEPER_MARK] = "token mark",
+        [KEEPER_SIGNED_ONLY] = "signed checkpoints only",
+};
+
+const char *keeper_binding_name(enum keeper_binding b)
+{
+    return binding_names[b];
+}
+
+static void schedule(struct keeper *k);
+
+/* ---- the outcome */
+
+static void vouch(struct keeper *k)
+{
+    if (ledger_vouched(k->parts.ledger))
+        return;
+    ledger_vouch(k->parts.ledger);
+    k->parts.on_vouched(k->parts.ctx, NULL);
+}
+
+static void refuse(struct keeper *k, const struct err *why)
+{
+    ledger_refuse(k->parts.ledger, why);
+    k->parts.on_vouched(k->parts.ctx, why);
+}
+
+/* The token does not answer now. */
+static void put_off(struct keeper *k, const char *event, const struct err *why, int64_t *due)
+{
+    *due = time_monotonic_ms() + (k->mark_known ? AGAIN_MS : RETRY_MS);
+    if (k->parts.accept) {
+        log_err(LOG_ERR, event, why);
+        sd_event_exit(k->parts.event, EXIT_FAILURE);
+    } else if (k->mark_known) {
+        log_err(LOG_WARNING, event, why); /* else the worker's failure is in the log */
+    }
+    if (!ledger_vouched(k->parts.ledger))
+        k->parts.on_vouched(k->parts.ctx, why);
+}
+
+/* ---- the mark */
+
+static void set_binding(struct keeper *k, enum keeper_binding b, const uint8_t *why, size_t len)
+{
+    if (k->binding == b)
+        return;
+    k->binding = b;
+    if (b == KEEPER_SIGNED_ONLY)
+        log_warning("ledger-without-mark", LOG_STR("effect", "an old copy is not noticed"),
+                LOG_MEM("token", why, len));
+    else
+        log_info("ledger-bound", LOG_STR("by", binding_names[b]));
+}
+
+static int judge_mark(struct keeper *k, const uint8_t *answer, size_t len, struct err *e)
+{
+    struct mark mark;
+
+    if (len == 0 || (*answer == MARK_FOUND && mark_decode(answer + 1, len - 1, &mark) < 0))
+        return err_set(e, ERR_PROTOCOL, "the token worker's answer about the mark makes no sense");
+    if (*answer == MARK_FOUND) {
+        k->mark = mark;
+        if (!k->parts.accept && mark_check(&mark, k->parts.ledger, e) < 0)
+            return -1;
+        k->marked_bytes = mark.state.size;
+        k->parts.mark_kept = true;
+        set_binding(k, KEEPER_MARK, NULL, 0);
+        return 0;
+    }
+    if (k->parts.mark_kept && !k->parts.accept)
+        return err_set(e, ERR_LEDGER,
+                "the ledger says that the HSM has a mark of it for station '%s', but it has none: "
+                "it "
+                "is another HSM, or the station was renamed: see 'signerd --accept-ledger' in "
+                "docs/ca.md",
+                k->parts.station);
+    if (*answer == MARK_CANNOT)
+        set_binding(k, KEEPER_SIGNED_ONLY, answer + 1, len - 1);
+    return 0;
+}
+
+static void on_mark_read(void *ctx, const uint8_t *answer, size_t len, const struct err *why)
+{
+    struct keeper *k = ctx;
+    struct ledger_entry entry;
+    struct buf tail = BUF_INIT;
+    struct err e = {0};
+
+    k->busy = false;
+    if (why) {
+        put_off(k, "ledger-mark-not-read", why, &k->mark_due);
+    } else if (judge_mark(k, answer, len, &e) < 0) {
+        if (e.id == ERR_LEDGER)
+            refuse(k, &e);
+        else
+            put_off(k, "ledger-mark-not-read", &e, &k->mark_due);
+    } else {
+        k->mark_known = true;
+        if (!k->parts.accept &&
+                ledger_last_checkpoint(k->parts.ledger, &entry, &tail, &e) == LEDGER_PRESENT)
+            vouch(k);
+    }
+    buf_done(&tail);
+    schedule(k);
+}
+
+static void on_mark_written(void *ctx, const uint8_t *answer, size_t len, const struct err *why)
+{
+    struct keeper *k = ctx;
+    struct err e = {0};
+
+    k->busy = false;
+    k->mark_due = time_monotonic_ms() + k->parts.mark_every_ms;
+    if (why) {
+        put_off(k, "ledger-mark-not-written", why, &k->mark_due);
+        schedule(k);
+        return;
+    }
+    if (len && *answer == MARK_WRITTEN) {
+        k->mark_stale = false;
+        k->marked_bytes = k->mark.state.size;
+        k->parts.mark_kept = true;
+        set_binding(k, KEEPER_MARK, NULL, 0);
+    } else if (len && k->parts.mark_kept) {
+        err_set(&e, ERR_TOKEN, "%.*s", (int)len - 1, (const char *)answer + 1);
+        put_off(k, "ledger-mark-not-written", &e, &k->mark_due); /* it could once */
+    } else if (len) {
+        set_binding(k, KEEPER_SIGNED_ONLY, answer + 1, len - 1);
+    }
+    /* both places, so that no word about another ledger is left */
+    if (k->parts.accept && k->binding == KEEPER_MARK && ++k->accept_writes < 2)
+        k->mark_stale = true, k->mark_due = 0;
+    else if (k->parts.accept)
+        sd_event_exit(k->parts.event, EXIT_SUCCESS);
+    schedule(k);
+}
+
+static void ask_mark(struct keeper *k)
+{
+    struct err e = {0};
+
+    k->busy = true;
+    if (workers_mark(k->parts.workers, k->parts.station, NULL, on_mark_read, k, &e) < 0)
+        on_mark_read(k, NULL, 0, &e);
+}
+
+static void write_mark(struct keeper *k)
+{
+    uint8_t bytes[MARK_BYTES];
+    struct err e = {0};
+
+    k->busy = true;
+    k->mark.writes++;
+    ledger_state(k->parts.ledger, &k->mark.state);
+    mark_encode(&k->mark, bytes);
+    if (workers_mark(k->parts.workers, k->parts.station, bytes, on_mark_written, k, &e) < 0)
+        on_mark_written(k, NULL, 0, &e);
+}
+
+/* ---- checkpoints */
+
+static bool is_unsigned(const struct keeper *k)
+{
+    return ledger_counts(k->parts.ledger).groups != k->signed_groups ||
+           memcmp(ledger_index_digest(k->parts.ledger), k->named, sizeof k->named) != 0;
+}
+
+static void on_committed(struct keeper *k)
+{
+    struct ledger *l = k->parts.ledger;
+    struct err e = {0};
+
+    k->signed_groups = ledger_counts(l).groups;
+    k->signed_bytes = k->checkpoint.state.size;
+    memcpy(k->named, k->checkpoint.index, sizeof k->named);
+    if (memcmp(k->named, ledger_index_digest(l), sizeof k->named) == 0 && ledger_settle(l, &e) < 0)
+        log_err(LOG_WARNING, "ledger-index-not-settled", &e);
+    k->mark_stale = true;
+    if (k->parts.accept && k->binding == KEEPER_SIGNED_ONLY)
+        sd_event_exit(k->parts.event, EXIT_SUCCESS);
+    if (!k->parts.accept)
+        vouch(k);
+}
+
+/* Alone in its group: the entries of others that wait are for them to commit. */
+static void commit_pending(struct keeper *k)
+{
+    struct err e = {0};
+
+    if (!k->pending || ledger_waiting(k->parts.ledger))
+        return;
+    k->pending = k->busy = false;
+    if (ledger_add(k->parts.ledger, &k->entry, &e) == 0 && ledger_commit(k->parts.ledger, &e) == 0)
+        on_committed(k);
+    else
+        put_off(k, "ledger-checkpoint-not-written", &e, &k->sign_due);
+}
+
+static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct err *why)
+{
+    struct keeper *k = ctx;
+    int64_t now = time_monotonic_ms(), pause = (now - k->asked_ms) * SIGN_SHARE;
+    struct err e = {0};
+
+    k->sign_due = now + (pause > SIGN_EVERY_MS ? pause : SIGN_EVERY_MS);
+    buf_reset(&k->tail);
+    if (!why &&
+            checkpoint_entry(&k->checkpoint, k->parts.ca, sig, len, &k->tail, &k->entry, &e) < 0)
+        why = &e;
+    if (why) {
+        k->busy = false;
+        put_off(k, "ledger-checkpoint-not-signed", why, &k->sign_due);
+    } else {
+        k->pending = true; /* and busy until it is in the ledger */
+        commit_pending(k);
+    }
+    schedule(k);
+}
+
+static void sign(struct keeper *k)
+{
+    uint8_t text[CHECKPOINT_TEXT_BYTES];
+    uint8_t flags = k->parts.mark_kept ? LEDGER_MARK_KEPT : 0;
+    struct err e = {0};
+
+    k->busy = true;
+    k->asked_ms = time_monotonic_ms();
+    checkpoint_take(
+            k->parts.ledger, k->parts.accept ? flags | LEDGER_ACCEPTED : flags, &k->checkpoint);
+    checkpoint_text(&k->checkpoint, text);
+    if (workers_sign(k->parts.workers, text, sizeof text, on_signed, k, &e) < 0)
+        on_signed(k, NULL, 0, &e);
+}
+
+/* ---- the index */
+
+static int on_saved(sd_event_source *s, const siginfo_t *info, void *ctx)
+{
+    struct keeper *k = ctx;
+    struct err e = {0};
+
+    (void)s;
+    k->child = sd_event_source_disable_unref(k->child);
+    if (info->si_code == CLD_EXITED && info->si_status == EXIT_SUCCESS)
+        ledger_saved(k->parts.ledger, &e);
+    else
+        err_set(&e, ERR_IO, "the process that wrote it failed");
+    if (e.id)
+        log_err(LOG_WARNING, "ledger-index-not-saved", &e);
+    return 0;
+}
+
+/* A child has the ledger's state of this moment to itself, however long the disk takes. */
+static void save(struct keeper *k)
+{
+    struct err e = {0};
+    pid_t pid = fork();
+
+    k->save_due = time_monotonic_ms() + AGAIN_MS;
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        ledger_disown(k->parts.ledger);
+        if (nice(10) == -1)
+            errno = 0;
+        if (ledger_save(k->parts.ledger, &e) < 0)
+            log_err(LOG_WARNING, "ledger-index-not-written", &e);
+        _exit(e.id ? EXIT_FAILURE : EXIT_SUCCESS);
+    }
+    if (pid < 0 || sd_event_add_child(k->parts.event, &k->child, pid, WEXITED, on_saved, k) < 0)
+        log_warning("ledger-index-not-saved", LOG_STR("reason", strerror(errno)));
+}
+
+/* ---- what is to be done */
+
+static void step(struct keeper *k)
+{
+    int64_t now = time_monotonic_ms();
+
+    if (k->busy || ledger_fault(k->parts.ledger)->id)
+        return;
+    if (!k->mark_known) {
+        if (now >= k->mark_due)
+            ask_mark(k);
+    } else if (is_unsigned(k) && now >= k->sign_due) {
+        sign(k);
+    } else if (k->mark_stale && k->binding != KEEPER_SIGNED_ONLY && now >= k->mark_due) {
+        write_mark(k);
+    }
+}
+
+/* Sets the timer for what is to be done next, if there is anything. */
+static void schedule(struct keeper *k)
+{
+    int64_t due = INT64_MAX, now = time_monotonic_ms();
+
+    if (k->busy || ledger_fault(k->parts.ledger)->id)
+        return;
+    if (!k->mark_known)
+        due = k->mark_due;
+    if (k->mark_known && is_unsigned(k))
+        due = k->sign_due;
+    if (k->mark_known && k->mark_stale && k->binding != KEEPER_SIGNED_ONLY && k->mark_due < due)
+        due = k->mark_due;
+    if (due == INT64_MAX)
+        return;
+    sd_event_source_set_time_relative(k->timer, due > now ? (uint64_t)(due - now) * 1000 : 0);
+    sd_event_source_set_enabled(k->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *ctx)
+{
+    (void)s, (void)usec;
+    step(ctx);
+    schedule(ctx);
+    return 0;
+}
+
+/* After whatever happened in the loop. */
+static int on_post(sd_event_source *s, void *ctx)
+{
+    struct keeper *k = ctx;
+    int enabled = SD_EVENT_OFF;
+
+    (void)s;
+    if (!ledger_usable(k->parts.ledger))
+        sd_event_exit(k->parts.event, EXIT_FAILURE); /* a new process can trust the disk again */
+    commit_pending(k);
+    if (!k->child && ledger_unsaved(k->parts.ledger) >= SAVE_ENTRIES &&
+            time_monotonic_ms() >= k->save_due)
+        save(k);
+    sd_event_source_get_enabled(k->timer, &enabled);
+    if (enabled == SD_EVENT_OFF)
+        schedule(k);
+    return 0;
+}
+
+int keeper_open(const struct keeper_parts *p, struct keeper **ret, struct err *e)
+{
+    struct keeper *k = calloc(1, sizeof *k);
+    int r;
+
+    if (!k)
+        return err_set(e, ERR_NOMEM, "no memory for the ledger's keeper");
+    k->parts = *p;
+    k->signed_groups = UINT64_MAX; /* each start is vouched for */
+    r = sd_event_add_post(p->event, &k->post, on_post, k);
+    if (r >= 0)
+        r = sd_event_add_time_relative(p->event, &k->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, k);
+    if (r < 0) {
+        keeper_close(&k);
+        return err_set_errno(e, -r, "prepare the ledger's keeper");
+    }
+    *ret = k;
+    return 0;
+}
+
+void keeper_close(struct keeper **pk)
+{
+    struct keeper *k = *pk;
+
+    if (!k)
+        return;
+    sd_event_source_disable_unref(k->post);
+    sd_event_source_disable_unref(k->timer);
+    sd_event_source_disable_unref(k->child);
+    buf_done(&k->tail);
+    free(k);
+    *pk = NULL;
+}
+
+void keeper_info(const struct keeper *k, struct keeper_info *ret)
+{
+    struct ledger_state now;
+
+    ledger_state(k->parts.ledger, &now);
+    *ret = (struct keeper_info){k->binding, now.size, k->signed_bytes, k->marked_bytes};
+}

@@ -1,0 +1,347 @@
+/* The ledger bound to its token: the real signerd with a real SoftHSM, and the hands of somebody who
+ * exchanges, shortens and rewrites files while it is stopped. */
+#include <fcntl.h>
+#include <openssl/sha.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/file.h"
+#include "hsm/ledger.h"
+#include "tests/hsm/station.h"
+
+static struct station st;
+static char ledger_path[PATH_MAX];
+
+static int setup(void **state)
+{
+    (void)state;
+    station_open(&st, NULL);
+    station_config(&st, "mark_every_s = 0\n");
+    paths_get(&st.paths, PATH_LEDGER, ledger_path);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    station_close(&st);
+    return 0;
+}
+
+static void rest_ms(unsigned ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
+}
+
+static int issue(size_t i, struct err *e)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+    bool fresh;
+    int r = station_issue(&st, i, key, &cert, &fresh, e);
+
+    buf_done(&cert);
+    EVP_PKEY_free(key);
+    return r;
+}
+
+static json_int_t ledger_number(const char *name)
+{
+    json_t *status = station_status(&st);
+    json_int_t n = json_integer_value(json_object_get(json_object_get(status, "ledger"), name));
+
+    json_decref(status);
+    return n;
+}
+
+/* Until the token's mark says what the ledger is. */
+static void wait_marked(void)
+{
+    for (int i = 0; ledger_number("marked_bytes") != ledger_number("bytes"); i++) {
+        assert_true(i < 500);
+        rest_ms(20);
+    }
+}
+
+static void read_ledger(struct buf *out)
+{
+    struct err e = {0};
+
+    buf_reset(out);
+    ok(file_read(ledger_path, 16u << 20, out, &e));
+}
+
+static void write_ledger(const struct buf *b)
+{
+    struct err e = {0};
+
+    ok(file_write(ledger_path, b->data, b->len, 0640, &e));
+}
+
+/* The signer runs and answers, but gives no certificate, and says why. */
+static void refuses_because(const char *part)
+{
+    struct err e = {0};
+    json_t *status, *error;
+
+    refused(issue(40, &e), LEDGER);
+    status = station_status(&st);
+    error = json_object_get(status, "error");
+    assert_string_equal(json_string_value(json_object_get(error, "name")), "Ledger");
+    assert_non_null(strstr(json_string_value(json_object_get(error, "message")), part));
+    json_decref(status);
+}
+
+static int accept_ledger(void)
+{
+    return station_run((const char *[]){SIGNERD, "--accept-ledger", NULL});
+}
+
+static int start_fails(void)
+{
+    return station_run((const char *[]){SIGNERD, NULL});
+}
+
+static void old_copy_is_noticed(void **state)
+{
+    struct buf old = BUF_INIT, newest = BUF_INIT;
+    struct err e = {0};
+
+    (void)state;
+    station_start(&st);
+    ok(issue(0, &e));
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    read_ledger(&old);
+    station_start(&st);
+    ok(issue(1, &e));
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    read_ledger(&newest);
+    write_ledger(&old);
+    station_start(&st);
+    refuses_because("older than the HSM's mark");
+    station_stop(&st, SIGTERM);
+    /* the right one puts all in order */
+    write_ledger(&newest);
+    station_start(&st);
+    ok(issue(2, &e));
+    station_stop(&st, SIGTERM);
+    /* and a person can take the old one, knowing what it costs */
+    write_ledger(&old);
+    assert_int_equal(accept_ledger(), 0);
+    station_start(&st);
+    ok(issue(1, &e)); /* the price: device 1 has two certificates now */
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    write_ledger(&newest);
+    station_start(&st);
+    refuses_because("older than the HSM's mark");
+    buf_done(&old);
+    buf_done(&newest);
+}
+
+static void deleted_ledger_is_noticed(void **state)
+{
+    struct err e = {0};
+
+    (void)state;
+    station_start(&st);
+    ok(issue(0, &e));
+    wait_marked();
+    station_stop(&st, SIGKILL);
+    assert_int_equal(unlink(ledger_path), 0);
+    station_start(&st);
+    refuses_because("another ledger");
+    station_stop(&st, SIGTERM);
+    assert_int_equal(accept_ledger(), 0);
+    station_start(&st);
+    ok(issue(0, &e));
+    assert_int_equal(ledger_number("marked_bytes") > 0, 1);
+}
+
+/* The token without its marks, as after a restore from the ceremony's copy. */
+static void lost_mark_is_noticed(void **state)
+{
+    struct err e = {0};
+    char command[4 * PATH_MAX], tokens[PATH_MAX];
+
+    (void)state;
+    paths_get(&st.paths, PATH_TOKENS, tokens);
+    snprintf(command, sizeof command, "cp -a %s %s.ceremony", tokens, tokens);
+    assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
+    station_start(&st);
+    ok(issue(0, &e));
+    wait_marked();
+    ok(issue(1, &e)); /* the next checkpoint says that there is a mark */
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    snprintf(command, sizeof command, "rm -r %s && cp -a %s.ceremony %s", tokens, tokens, tokens);
+    assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
+    station_start(&st);
+    refuses_because("it has none");
+    station_stop(&st, SIGTERM);
+    assert_int_equal(accept_ledger(), 0);
+    station_start(&st);
+    ok(issue(2, &e));
+}
+
+/* ---- a ledger that somebody rewrites, with all hashes right */
+
+static void sha(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len, uint8_t ret[32])
+{
+    uint8_t all[1 << 16];
+
+    assert_true(a_len + b_len <= sizeof all);
+    memcpy(all, a, a_len);
+    memcpy(all + a_len, b, b_len);
+    SHA256(all, a_len + b_len, ret);
+}
+
+static uint32_t be32(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* Makes every check and chain value fit the bytes as they are now. */
+static void rechain(struct buf *b)
+{
+    uint8_t chain[32], hash[32];
+    size_t at = 32;
+
+    SHA256(b->data, 32, chain);
+    while (at < b->len) {
+        uint8_t *group = b->data + at;
+        size_t payload = be32(group + 4);
+
+        sha(chain, 32, group, 16, hash);
+        memcpy(group + 16, hash, 8);
+        sha(chain, 32, group, 24 + payload, hash);
+        memcpy(group + 24 + payload, hash, 32);
+        memcpy(chain, hash, 32);
+        at += 24 + payload + 32;
+    }
+    assert_int_equal(at, b->len);
+}
+
+/* The first issued entry of a ledger. */
+static uint8_t *first_issued(struct buf *b)
+{
+    size_t at = 32;
+
+    while (b->data[at + 24 + 4] != LEDGER_ISSUED)
+        at += 24 + be32(b->data + at + 4) + 32;
+    return b->data + at + 24;
+}
+
+static void rewritten_ledger_is_noticed(void **state)
+{
+    struct buf good = BUF_INIT, bad = BUF_INIT;
+    struct ledger *l;
+    struct err e = {0};
+
+    (void)state;
+    station_start(&st);
+    ok(issue(0, &e));
+    ok(issue(1, &e));
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    read_ledger(&good);
+
+    /* device 0 is forgotten: its entry is another device's */
+    read_ledger(&bad);
+    first_issued(&bad)[8 + 16 + 3] ^= 1;
+    write_ledger(&bad);
+    assert_int_equal(start_fails(), 1); /* the chain */
+    rechain(&bad);
+    write_ledger(&bad);
+    ok(ledger_open(ledger_path, &l, &e)); /* as such it is a whole ledger */
+    ledger_close(&l);
+    assert_int_equal(start_fails(), 1); /* the checkpoint */
+
+    /* everything goes but the header: nothing that a checkpoint could be missing from */
+    bad.len = 32;
+    write_ledger(&bad);
+    station_start(&st);
+    refuses_because("older than the HSM's mark");
+    station_stop(&st, SIGTERM);
+
+    /* what was issued stays, the checkpoints go */
+    read_ledger(&bad);
+    buf_reset(&bad);
+    buf_append(&bad, good.data, 32, &e);
+    for (size_t at = 32; at < good.len; at += 24 + be32(good.data + at + 4) + 32)
+        if (good.data[at + 24 + 4] == LEDGER_ISSUED)
+            buf_append(&bad, good.data + at, 24 + be32(good.data + at + 4) + 32, &e);
+    rechain(&bad);
+    write_ledger(&bad);
+    assert_int_equal(start_fails(), 1);
+
+    write_ledger(&good);
+    station_start(&st);
+    ok(issue(2, &e));
+    buf_done(&good);
+    buf_done(&bad);
+}
+
+/* An honest signer is never refused, whenever it dies. */
+static void killed_at_any_moment(void **state)
+{
+    struct err e = {0};
+    size_t row = 0;
+
+    (void)state;
+    for (int round = 0; round < 24; round++) {
+        station_start(&st);
+        if (round % 2 && row < 40)
+            ok(issue(row++, &e));
+        /* checkpoint and mark follow within some milliseconds: kill before, in and after them */
+        rest_ms((unsigned)(round * 7 % 60));
+        station_stop(&st, SIGKILL);
+    }
+    station_start(&st);
+    ok(issue(row, &e));
+    wait_marked();
+}
+
+/* SoftHSM was killed while it made a mark: of the two, the newer one is empty. */
+static void unfinished_mark_is_no_loss(void **state)
+{
+    struct err e = {0};
+    char command[4 * PATH_MAX], tokens[PATH_MAX];
+
+    (void)state;
+    paths_get(&st.paths, PATH_TOKENS, tokens);
+    station_start(&st);
+    ok(issue(0, &e));
+    wait_marked();
+    ok(issue(1, &e));
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    snprintf(command, sizeof command,
+            "cd %s/*/ && newest=$(ls -t *.object | head -n 1) && [ ! -e %s.backup/*/$newest ] && : "
+            ">$newest",
+            tokens, tokens);
+    assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
+    station_start(&st);
+    ok(issue(2, &e));
+    wait_marked();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+            FLOW_TEST(old_copy_is_noticed),
+            FLOW_TEST(deleted_ledger_is_noticed),
+            FLOW_TEST(lost_mark_is_noticed),
+            FLOW_TEST(rewritten_ledger_is_noticed),
+            FLOW_TEST(killed_at_any_moment),
+            FLOW_TEST(unfinished_mark_is_no_loss),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -67,7 +67,7 @@ int checkpoint_entry(const struct checkpoint *c, const struct ca *ca, const uint
     return 0;
 }
 
-static int check_signature(const struct ledger_entry *entry, const struct ledger_state *now,
+int checkpoint_verify(const struct ledger_entry *entry, const uint8_t id[32],
         const struct ca_set *cas, struct err *e)
 {
     const struct ca *ca = ca_set_find(cas, entry->tail.bytes, CERT_KEY_ID_BYTES);
@@ -75,19 +75,19 @@ static int check_signature(const struct ledger_entry *entry, const struct ledger
     uint8_t text[CHECKPOINT_TEXT_BYTES];
     struct err why = {0};
 
-    c.state = *now;
+    memcpy(c.state.id, id, sizeof c.state.id);
     c.state.size = entry->row;
     memcpy(c.state.chain, entry->spki_sha256, sizeof c.state.chain);
     memcpy(c.index, entry->tail.bytes + CERT_KEY_ID_BYTES, sizeof c.index);
     checkpoint_text(&c, text);
     if (!ca)
         return err_set(e, ERR_LEDGER,
-                "the ledger was last vouched for by a CA that is not in etc/ca: " WAY_OUT);
+                "a checkpoint of the ledger is by a CA that is not in etc/ca: " WAY_OUT);
     if (signature_verify(ca->key, ca->alg, text, sizeof text,
                 entry->tail.bytes + LEDGER_CHECKPOINT_FIXED,
                 entry->tail.len - LEDGER_CHECKPOINT_FIXED, &why) < 0)
         return err_set(e, ERR_LEDGER,
-                "the ledger was changed without the HSM (the signature of its newest checkpoint is "
+                "the ledger was changed without the HSM (the signature of a checkpoint is "
                 "wrong): " WAY_OUT);
     return 0;
 }
@@ -110,7 +110,7 @@ int checkpoint_check(struct ledger *l, const struct ca_set *cas, bool *ret_mark_
     if (r < 0)
         goto out;
     ledger_state(l, &state);
-    r = check_signature(&entry, &state, cas, e);
+    r = checkpoint_verify(&entry, state.id, cas, e);
     if (r < 0)
         goto out;
     *ret_mark_kept = entry.flags & LEDGER_MARK_KEPT;

@@ -35,6 +35,10 @@ int checkpoint_entry(const struct checkpoint *c, const struct ca *ca, const uint
 int checkpoint_check(
         struct ledger *l, const struct ca_set *cas, bool *ret_mark_kept, struct err *e);
 
+/* The signature alone, of any checkpoint of the ledger with this id. */
+int checkpoint_verify(const struct ledger_entry *entry, const uint8_t id[32],
+        const struct ca_set *cas, struct err *e);
+
 struct mark {
     uint64_t writes; /* the higher one of two is the newer */
     struct ledger_state state;

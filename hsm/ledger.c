@@ -82,7 +82,7 @@ static int find(struct search *s, struct ledger_entry *ret, struct err *e)
     if (r > 0 && read_entry(l, s->place, ret, &why) < 0)
         r = -1;
     if (r < 0 && l->snapshot && ledger_snapshot_damaged(l->snapshot))
-        ledger_lose_index(l);
+        ledger_lose_index(l, &why);
     else if (r < 0 && why.id == ERR_LEDGER)
         ledger_give_up(l, &why);
     if (r < 0 && e)
@@ -177,9 +177,9 @@ uint64_t ledger_revoked_count(const struct ledger *l, const uint8_t ca[CERT_KEY_
 
 /* ---- the end of trust */
 
-void ledger_lose_index(struct ledger *l)
+void ledger_lose_index(struct ledger *l, const struct err *why)
 {
-    log_warning("ledger-index-damaged", LOG_STR("file", l->index_path[l->snapshot_file]));
+    log_err(LOG_ERR, "ledger-index-lost", why);
     for (int i = 0; i < LEDGER_INDEX_FILES; i++)
         unlink(l->index_path[i]);
     l->index_lost = true;

@@ -217,6 +217,18 @@ static int start_file(struct ledger_file *f, uint8_t header[LEDGER_FILE_HEADER],
     return sync_directory(f->path, e);
 }
 
+static int use_header(
+        struct ledger_file *f, const uint8_t header[LEDGER_FILE_HEADER], struct err *e)
+{
+    if (memcmp(header, file_magic, sizeof file_magic) != 0)
+        return ledger_file_damaged(f, 0, "this is not a ledger, or one of a newer Keyline", e);
+    if (EVP_Digest(header, LEDGER_FILE_HEADER, f->start.chain, NULL, EVP_sha256(), NULL) != 1)
+        return err_set(e, ERR_NOMEM, "no digest can be made");
+    f->start.at = LEDGER_FILE_HEADER;
+    f->end = f->start;
+    return 0;
+}
+
 static int read_header(struct ledger_file *f, struct err *e)
 {
     uint8_t header[LEDGER_FILE_HEADER] = {0};
@@ -236,14 +248,23 @@ static int read_header(struct ledger_file *f, struct err *e)
             return -1;
     } else if (ledger_file_read(f, 0, header, sizeof header, e) < 0) {
         return -1;
-    } else if (memcmp(header, file_magic, sizeof file_magic) != 0) {
-        return ledger_file_damaged(f, 0, "this is not a ledger, or one of a newer Keyline", e);
     }
-    if (EVP_Digest(header, sizeof header, f->start.chain, NULL, EVP_sha256(), NULL) != 1)
-        return err_set(e, ERR_NOMEM, "no digest can be made");
-    f->start.at = LEDGER_FILE_HEADER;
-    f->end = f->start;
-    return 0;
+    return use_header(f, header, e);
+}
+
+int ledger_file_open_read(struct ledger_file *f, const char *path, struct err *e)
+{
+    uint8_t header[LEDGER_FILE_HEADER];
+
+    *f = (struct ledger_file){.fd = -1, .path = strdup(path), .md = EVP_MD_CTX_new()};
+    if (!f->path || !f->md)
+        return err_set(e, ERR_NOMEM, "no memory for the ledger");
+    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (f->fd < 0 && errno == ENOENT)
+        return err_set(e, ERR_NOT_FOUND, "there is no ledger at %s", path);
+    if (f->fd < 0)
+        return err_set_errno(e, errno, "open the ledger %s", path);
+    return ledger_file_read(f, 0, header, sizeof header, e) < 0 ? -1 : use_header(f, header, e);
 }
 
 int ledger_file_open(struct ledger_file *f, const char *path, struct err *e)

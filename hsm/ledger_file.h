@@ -33,6 +33,8 @@ enum ledger_group_state {
 
 /* Opens or creates it and locks it; `end` stands behind the header. ERR_BAD_STATE, ERR_LEDGER. Close it also after a failure. */
 int ledger_file_open(struct ledger_file *f, const char *path, struct err *e);
+/* The same without lock and for reading only. ERR_NOT_FOUND; ERR_LEDGER when it has no header yet. */
+int ledger_file_open_read(struct ledger_file *f, const char *path, struct err *e);
 void ledger_file_close(struct ledger_file *f);
 int ledger_file_size(const struct ledger_file *f, uint64_t *ret, struct err *e);
 /* ERR_LEDGER when the file ends before. */

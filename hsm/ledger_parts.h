@@ -29,8 +29,8 @@ struct ledger {
 const uint8_t *ledger_key(const struct ledger_entry *entry, enum ledger_table table);
 /* Notes that this ledger can be used no more, once, in the log; a damaged one is read whole by the next start. Always -1. */
 int ledger_give_up(struct ledger *l, const struct err *why);
-/* The snapshot failed: takes it away, so that the next start makes it anew. */
-void ledger_lose_index(struct ledger *l);
+/* The index failed: takes it away, so that the next start makes it anew; logged. */
+void ledger_lose_index(struct ledger *l, const struct err *why);
 
 /* ledger_save.c: the paths; what a start does with the index, and what a long reading does to stay small. */
 int ledger_index_paths(struct ledger *l, const char *path, struct err *e);

@@ -16,6 +16,7 @@ struct issuer;
 struct keeper;
 struct ledger;
 struct nonce_key;
+struct scrubber;
 struct workers;
 
 struct signer {
@@ -31,6 +32,7 @@ struct signer {
     struct nonce_key *nonce_key;
     struct issuer *issuer;
     struct keeper *keeper;
+    struct scrubber *scrubber;
     struct crl_keeper *crls;
     char crl_dir[PATH_MAX];
     struct workers *crl_workers; /* of a retired CA, while its CRL is made */

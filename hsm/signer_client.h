@@ -11,7 +11,7 @@
  *        the chains of retired CAs in the same form: a device gets the one that its certificate was issued under
  *   RenewCrls() -> s json                                       {"crls":[..]} as in Status, when new ones are published
  *   Status() -> s json     {"station","ca_subject","ca_not_after","issued","refused","sign_ms_p50","sign_ms_p99","ledger_records","error",
- *        "ledger":{"bytes","signed_bytes","marked_bytes","rollback_protection"},
+ *        "ledger":{"bytes","signed_bytes","marked_bytes","verified_bytes","verified_at","rollback_protection"},
  *        "tokens":[{"section","label","state","workers","working","signatures","errors","sign_ms_p50","sign_ms_p99","last_error"}],
  *        "workers":[{"token","pid","state","signatures","restarts"}],"waiting",
  *        "crls":[{"ca","ca_subject","number","this_update","next_update","revoked","overdue","error"}]}; docs/json.md explains it

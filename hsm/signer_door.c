@@ -17,6 +17,7 @@
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
 #include "hsm/order.h"
+#include "hsm/scrubber.h"
 #include "hsm/signer.h"
 #include "hsm/ticket.h"
 #include "hsm/workers.h"
@@ -323,12 +324,18 @@ static int on_renew_crls(sd_bus_message *m, void *userdata, sd_bus_error *unused
 
 static json_t *ledger_json(const struct signer *s)
 {
+    char verified[TIME_TEXT_MAX];
+    struct scrubber_info c;
     struct keeper_info k;
 
     keeper_info(s->keeper, &k);
-    return json_pack("{s:I,s:I,s:I,s:s}", "bytes", (json_int_t)k.bytes, "signed_bytes",
+    scrubber_info(s->scrubber, &c);
+    time_format(c.verified_ms, verified);
+    return json_pack("{s:I,s:I,s:I,s:I,s:o,s:s}", "bytes", (json_int_t)k.bytes, "signed_bytes",
             (json_int_t)k.signed_bytes, "marked_bytes", (json_int_t)k.marked_bytes,
-            "rollback_protection", keeper_binding_name(k.binding));
+            "verified_bytes", (json_int_t)c.verified_bytes, "verified_at",
+            c.verified_ms ? json_string(verified) : json_null(), "rollback_protection",
+            keeper_binding_name(k.binding));
 }
 
 /* What keeps the signer from working. */

@@ -26,7 +26,9 @@
 #include "hsm/keeper.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
+#include "hsm/scrubber.h"
 #include "hsm/signer.h"
+#include "hsm/signer_verify.h"
 #include "hsm/workers.h"
 
 static int find_station(struct signer *s, struct err *e)
@@ -136,7 +138,7 @@ static int signer_start(struct signer *s, enum purpose why, struct err *e)
         return -1;
     if (why == ACCEPT_LEDGER)
         return 0;
-    if (signer_crls_open(s, e) < 0 ||
+    if (scrubber_open(s->event, s->ledger, &s->scrubber, e) < 0 || signer_crls_open(s, e) < 0 ||
             ca_watch_open(s->event, &s->paths, s->ca, &s->ca_watch, e) < 0)
         return -1;
     return signer_door_open(s, e);
@@ -150,6 +152,7 @@ static void signer_stop(struct signer *s)
     issuer_close(&s->issuer);
     crl_keeper_close(&s->crls);
     keeper_close(&s->keeper);
+    scrubber_close(&s->scrubber);
     bus_server_close(&s->door);
     nonce_key_free(&s->nonce_key);
     authority_close(&s->authority);
@@ -157,6 +160,17 @@ static void signer_stop(struct signer *s)
     ca_set_done(&s->cas);
     config_free(&s->config);
     sd_event_unref(s->event);
+}
+
+static int verify_ledger(void)
+{
+    struct paths paths;
+    struct err e = {0};
+
+    if (paths_init(&paths, &e) == 0 && signer_verify(&paths, &e) == 0)
+        return EXIT_SUCCESS;
+    fprintf(stderr, "signerd: %s\n%s\n", e.msg, err_hint(e.id));
+    return EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)
@@ -171,10 +185,12 @@ int main(int argc, char **argv)
         printf("signerd %s\n", KEYLINE_VERSION);
         return EXIT_SUCCESS;
     }
+    if (argc == 2 && strcmp(argv[1], "--verify-ledger") == 0)
+        return verify_ledger();
     if (argc == 2 && strcmp(argv[1], "--accept-ledger") == 0) {
         why = ACCEPT_LEDGER;
     } else if (argc > 1) {
-        fputs("usage: signerd [--version | --accept-ledger]\n"
+        fputs("usage: signerd [--version | --verify-ledger | --accept-ledger]\n"
               "Its settings are in keyline.conf.\n",
                 stderr);
         return 2;

@@ -26,6 +26,7 @@
 #include "hsm/keeper.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
+#include "hsm/scrubber.h"
 #include "hsm/signer.h"
 #include "hsm/workers.h"
 #include "tests/fuzz/approved.h"
@@ -98,6 +99,7 @@ static void open_signer(void)
             .workers = signer.workers,
             .station = signer.station,
             .on_vouched = on_vouched};
+    must(scrubber_open(signer.event, signer.ledger, &signer.scrubber, &e) == 0);
     must(keeper_open(&keeper, &signer.keeper, &e) == 0);
     while (!ledger_vouched(signer.ledger))
         must(sd_event_run(signer.event, UINT64_MAX) >= 0);

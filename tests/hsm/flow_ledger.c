@@ -140,7 +140,7 @@ static void old_copy_is_noticed(void **state)
     station_stop(&st, SIGTERM);
     write_ledger(&newest);
     station_start(&st);
-    refuses_because("older than the HSM's mark");
+    refuses_because("the HSM's mark"); /* older, or another after some point */
     buf_done(&old);
     buf_done(&newest);
 }
@@ -288,6 +288,42 @@ static void rewritten_ledger_is_noticed(void **state)
     buf_done(&bad);
 }
 
+/* A byte of the part that a start with an index does not read again; here the ledger is changed under the running signer. */
+static void scrub_ends_the_work(void **state)
+{
+    const char *const verify[] = {SIGNERD, "--verify-ledger", NULL};
+    struct buf whole = BUF_INIT;
+    struct err e = {0};
+    uint8_t wrong;
+    int fd;
+
+    (void)state;
+    station_start(&st);
+    ok(issue(0, &e));
+    wait_marked();
+    assert_int_equal(station_run(verify), 0); /* while it is in use */
+    while (ledger_number("verified_bytes") == 0)
+        rest_ms(20);
+    station_stop(&st, SIGTERM);
+    station_start(&st);
+    read_ledger(&whole);
+    wrong = first_issued(&whole)[8 + 32 + 7] ^ 1; /* its row */
+    fd = open(ledger_path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &wrong, 1, first_issued(&whole) - whole.data + 8 + 32 + 7), 1);
+    close(fd);
+    for (int i = 0; issue(1, &e) == 0 || e.id != ERR_LEDGER; i++) {
+        assert_true(i < 200);
+        err_clear(&e);
+        rest_ms(20);
+    }
+    err_clear(&e);
+    refuses_because("damaged at byte");
+    station_stop(&st, SIGTERM);
+    assert_int_equal(station_run(verify), 1);
+    assert_int_equal(start_fails(), 1);
+    buf_done(&whole);
+}
+
 /* An honest signer is never refused, whenever it dies. */
 static void killed_at_any_moment(void **state)
 {
@@ -332,7 +368,7 @@ static void unfinished_mark_is_no_loss(void **state)
     wait_marked();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
 #define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -340,8 +376,11 @@ int main(void)
             FLOW_TEST(deleted_ledger_is_noticed),
             FLOW_TEST(lost_mark_is_noticed),
             FLOW_TEST(rewritten_ledger_is_noticed),
+            FLOW_TEST(scrub_ends_the_work),
             FLOW_TEST(killed_at_any_moment),
             FLOW_TEST(unfinished_mark_is_no_loss),
     };
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

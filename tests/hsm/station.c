@@ -188,9 +188,15 @@ void station_start(struct station *s)
 
 void station_stop(struct station *s, int signal)
 {
+    int status = 0;
+    pid_t ended = waitpid(s->signerd, &status, WNOHANG);
+
     s->bus = sd_bus_close_unref(s->bus);
-    kill(s->signerd, signal);
-    assert_int_equal(waitpid(s->signerd, NULL, 0), s->signerd);
+    if (ended)
+        print_error("signerd ended by itself: wait status 0x%x\n", (unsigned)status);
+    else
+        kill(s->signerd, signal);
+    assert_true(ended || waitpid(s->signerd, NULL, 0) == s->signerd);
     s->signerd = 0;
 }
 

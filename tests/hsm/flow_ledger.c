@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "hsm/ledger.h"
+#include "hsm/signer_client.h"
 #include "tests/hsm/station.h"
 
 static struct station st;
@@ -324,6 +325,19 @@ static void scrub_ends_the_work(void **state)
     buf_done(&whole);
 }
 
+/* The first connection may be one to the signer before: a worker that was just being spawned when it was killed holds its
+ * socket for a moment longer. */
+static int issue_connected(size_t i, struct err *e)
+{
+    int r = issue(i, e);
+
+    if (r == 0 || e->id != ERR_UNAVAILABLE)
+        return r;
+    err_clear(e);
+    st.bus = sd_bus_close_unref(st.bus);
+    return signer_open(&st.paths, NULL, &st.bus, e) < 0 ? -1 : issue(i, e);
+}
+
 /* An honest signer is never refused, whenever it dies. */
 static void killed_at_any_moment(void **state)
 {
@@ -334,7 +348,7 @@ static void killed_at_any_moment(void **state)
     for (int round = 0; round < 24; round++) {
         station_start(&st);
         if (round % 2 && row < 40)
-            ok(issue(row++, &e));
+            ok(issue_connected(row++, &e));
         /* checkpoint and mark follow within some milliseconds: kill before, in and after them */
         rest_ms((unsigned)(round * 7 % 60));
         station_stop(&st, SIGKILL);

@@ -162,9 +162,9 @@ const struct ledger_job *ledger_tally_job(
 const struct ledger_ca *ledger_tally_ca(
         const struct ledger_tally *t, const uint8_t ca[CERT_KEY_ID_BYTES])
 {
-    for (const struct ledger_ca *c = t->cas; c < t->cas + t->ca_count; c++)
-        if (memcmp(c->crl.ca, ca, CERT_KEY_ID_BYTES) == 0)
-            return c;
+    for (size_t i = 0; i < t->ca_count; i++)
+        if (memcmp(t->cas[i].crl.ca, ca, CERT_KEY_ID_BYTES) == 0)
+            return &t->cas[i];
     return NULL;
 }
 

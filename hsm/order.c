@@ -2,11 +2,14 @@
  * nothing pass that an approver under the anchors did not sign as an order; a ticket is none.
  * Holds no state. */
 #include "hsm/order.h"
+#include <stdlib.h>
 #include <jansson.h>
 #include <string.h>
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "hsm/jws.h"
+#include "hsm/order_payload.h"
 #include "hsm/payload.h"
 
 #define ORDER_TYPE    "keyline-order+jws"
@@ -113,6 +116,29 @@ static json_t *payload_format(const struct order *o)
     return json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:s}", "v", ORDER_VERSION, "order",
             kind_names[o->kind], "device", o->device, "serial", serial, "reason",
             order_reason_name(o->reason), "iat", (json_int_t)o->issued_at, "approver", o->approver);
+}
+
+int order_payload_parse(const char *json, struct order *ret, struct err *e)
+{
+    json_error_t why;
+    json_t *o = json_loads(json, JSON_REJECT_DUPLICATES, &why);
+    int r = o ? payload_parse(o, ret, e)
+              : err_set(e, ERR_ORDER, "it is not JSON: %.100s", why.text);
+
+    json_decref(o);
+    return r;
+}
+
+int order_payload_format(const struct order *o, struct buf *out, struct err *e)
+{
+    json_t *payload = payload_format(o);
+    char *text = payload ? json_dumps(payload, JSON_COMPACT) : NULL;
+    int r = text ? buf_append(out, text, strlen(text), e)
+                 : err_set(e, ERR_NOMEM, "no memory for an order");
+
+    free(text);
+    json_decref(payload);
+    return r;
 }
 
 /* ---- signed */

@@ -7,6 +7,7 @@
  *   method (1) | for each argument: how (1), 0: the true one; 1: own bytes, u16 length and they; 2: the true one with one
  *   byte changed, u16 place, u8 exclusive or; 3: the true one cut off, u16 length; 4: a number, 8 bytes */
 #include <openssl/pem.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,10 +23,12 @@
 #include "base/uuid.h"
 #include "hsm/authority.h"
 #include "hsm/ca.h"
+#include "hsm/crl_keeper.h"
 #include "hsm/issuer.h"
 #include "hsm/keeper.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
+#include "hsm/order.h"
 #include "hsm/scrubber.h"
 #include "hsm/signer.h"
 #include "hsm/workers.h"
@@ -53,6 +56,13 @@ static void on_vouched(void *ctx, const struct err *why)
 {
     (void)ctx;
     must(!why);
+}
+
+/* as signer_main.c */
+static void on_revoked(void *ctx)
+{
+    (void)ctx;
+    crl_keeper_revoked(signer.crls);
 }
 
 static void open_signer(void)
@@ -90,7 +100,8 @@ static void open_signer(void)
             .rules = {.authority = signer.authority,
                     .nonce_key = signer.nonce_key,
                     .station = signer.station,
-                    .nonce_valid_s = 3600}};
+                    .nonce_valid_s = 3600},
+            .on_revoked = on_revoked};
     must(issuer_open(&parts, &signer.issuer, &e) == 0 && signer_crls_open(&signer, &e) == 0 &&
             signer_door_open(&signer, &e) == 0);
     keeper = (struct keeper_parts){.event = signer.event,
@@ -301,6 +312,47 @@ static void issue(struct plan *p, struct buf *out)
     buf_done(&proof);
 }
 
+/* The ID of the device in this row, which help_rows_make() named; and its certificate, if it has one. */
+static bool device_of(size_t row, char ret_id[UUID_TEXT_MAX], struct ledger_entry *ret)
+{
+    const struct ticket *t = &approved()->ticket;
+    uint8_t id[LEDGER_ID_BYTES];
+    char name[32];
+
+    snprintf(name, sizeof name, "dev-%zu", row);
+    uuid_device(t->account, t->division, "g", name, ret_id);
+    uuid_bytes(ret_id, id);
+    return ledger_find_device(signer.ledger, id, ret, NULL, NULL) == LEDGER_PRESENT;
+}
+
+/* A revocation of the device in this row; or a withdrawal, of another job, or nothing more would be issued. A ticket, which
+ * is no order, when the first byte says so. */
+static void order(struct plan *p, struct buf *body)
+{
+    struct order o = {.kind = ORDER_REVOKE,
+            .job = "22222222-2222-4222-8222-222222222222",
+            .issued_at = 1577836800,
+            .approver = "fuzz"};
+    struct ledger_entry entry;
+    STACK_OF(X509) *chain = sk_X509_new_null();
+    size_t kind = take(p, 1), row = take(p, 1) % APPROVED_ROWS, reason = take(p, 1) % 10;
+    char *jws = NULL;
+    struct err e = {0};
+
+    if (device_of(row, o.device, &entry))
+        memcpy(o.serial, entry.serial, sizeof o.serial);
+    o.kind = kind % 8 == 1 ? ORDER_WITHDRAW : ORDER_REVOKE;
+    o.reason = order_reason_name((unsigned)reason) ? (enum order_reason)reason : ORDER_UNSPECIFIED;
+    sk_X509_push(chain, fuzz_approver());
+    must(order_sign(&o, fuzz_key(), chain, &jws, &e) == 0);
+    if (kind % 8 == 0)
+        put_argument(p, 's', approved()->jws, strlen(approved()->jws), body);
+    else
+        put_argument(p, 's', jws, strlen(jws), body);
+    sk_X509_free(chain);
+    free(jws);
+}
+
 static void call(struct plan *p, struct buf *out)
 {
     const struct approved *a = approved();
@@ -323,7 +375,7 @@ static void call(struct plan *p, struct buf *out)
         put_message(out, "Status", "", &body);
         break;
     case 6:
-        put_argument(p, 's', a->jws, strlen(a->jws), &body); /* a ticket is no order */
+        order(p, &body);
         put_message(out, "Order", "s", &body);
         break;
     case 7:
@@ -362,35 +414,19 @@ static size_t count_answers(int fd)
     return count;
 }
 
-static void device_bytes(const char *uuid, uint8_t ret[LEDGER_ID_BYTES])
-{
-    char digits[2 * LEDGER_ID_BYTES + 1];
-    size_t n = 0;
-
-    for (; *uuid && n < 2 * LEDGER_ID_BYTES; uuid++)
-        if (*uuid != '-')
-            digits[n++] = *uuid;
-    must(hex_parse(digits, n, ret, LEDGER_ID_BYTES) == 0);
-}
-
 /* Certificates are for approved devices alone, for no more of them than were approved, and no two for one key. */
 static void check_ledger(void)
 {
     static uint64_t seen;
-    const struct approved *a = approved();
     uint64_t issued = ledger_counts(signer.ledger).issued, found = 0;
     uint8_t keys[APPROVED_ROWS][32];
 
     promise(issued <= APPROVED_QUOTA);
     for (size_t i = 0; i < APPROVED_ROWS && issued != seen; i++) {
-        char name[32], text[UUID_TEXT_MAX];
-        uint8_t device[LEDGER_ID_BYTES];
+        char id[UUID_TEXT_MAX];
         struct ledger_entry entry;
 
-        snprintf(name, sizeof name, "dev-%zu", i); /* as help_rows_make() names them */
-        uuid_device(a->ticket.account, a->ticket.division, "g", name, text);
-        device_bytes(text, device);
-        if (ledger_find_device(signer.ledger, device, &entry, NULL, NULL) != LEDGER_PRESENT)
+        if (!device_of(i, id, &entry))
             continue;
         memcpy(keys[found], entry.spki_sha256, sizeof keys[found]);
         for (size_t k = 0; k < found; k++)
@@ -455,6 +491,9 @@ void fuzz_seeds(fuzz_seed_fn add)
         add(name, one, sizeof one);
     }
     add("own-ticket", (const uint8_t[]){2, 4, 3, 1, 1, 0, 2, 'a', 'b', 0, 0, 0, 0, 0}, 14);
+    add("revoke", (const uint8_t[]){2, 4, 1, 1, 0, 0, 0, 0, 0, 0, 6, 2, 1, 1, 0, 6, 2, 1, 1, 0, 7},
+            21);
+    add("withdraw", (const uint8_t[]){2, 6, 1, 1, 1, 0, 6, 0, 0, 0, 0}, 11);
     must(buf_append(&call_bytes, "\1", 1, NULL) == 0);
     put_message(&call_bytes, "Chain", "", &body);
     put_message(&call_bytes, "Introspect", "", &body);

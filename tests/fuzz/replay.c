@@ -19,7 +19,6 @@
 #include "tests/fuzz/fuzz.h"
 
 #define INPUT_MAX (1u << 20)
-#define CHANGES   150 /* of each seed: what all targets do in a second or two */
 
 /* What is being run, where the parent can see it. */
 static struct current {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 static int64_t clock_us(clockid_t clock)
 {
@@ -49,6 +50,7 @@ void load_start(struct load *l, size_t count)
     l->count = count;
     l->done = 0;
     l->cpu_us = cpu_of_all(l);
+    l->own_us = load_cpu_us(getpid());
     l->started_us = load_now_us();
 }
 
@@ -61,6 +63,7 @@ void load_done(struct load *l, int64_t begun_us)
         return;
     l->ended_us = now;
     l->cpu_us = cpu_of_all(l) - l->cpu_us;
+    l->own_us = load_cpu_us(getpid()) - l->own_us;
 }
 
 static int compare_u32(const void *a, const void *b)
@@ -78,6 +81,7 @@ void load_print(struct load *l)
             l->latency_us[l->count / 2], l->latency_us[l->count * 99 / 100]);
     if (l->pid_count)
         printf(" cpu_us=%.1f", (double)l->cpu_us / (double)l->count);
+    printf(" own_us=%.1f", (double)l->own_us / (double)l->count);
     putchar('\n');
     free(l->latency_us);
 }

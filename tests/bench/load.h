@@ -1,5 +1,6 @@
 /* What the load programs share: times, CPU seconds of other processes, and the one line each of them prints:
- *   rate=N p50_us=N p99_us=N [cpu_us=N]      per second; microseconds; CPU of the measured processes for one of them */
+ *   rate=N p50_us=N p99_us=N [cpu_us=N] own_us=N     per second; microseconds; CPU for one of them: of the measured
+ *   processes, and of the load program itself, which takes it from them */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +14,7 @@ struct load {
     size_t done, count;
     pid_t pids[LOAD_PROCESSES_MAX]; /* whose CPU counts */
     size_t pid_count;
-    int64_t cpu_us; /* of them, before */
+    int64_t cpu_us, own_us; /* of them, and ours: before, then in between */
 };
 
 int64_t load_now_us(void);

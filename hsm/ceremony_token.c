@@ -110,16 +110,20 @@ int ceremony_token_create(struct ceremony_token *t, const char *module, const ch
 int ceremony_token_open(struct ceremony_token *t, const char *module, const char *label,
         const char *pin, struct err *e)
 {
+    bool wanted;
     CK_RV rv;
 
     if ((!t->initialised && load(t, module, e) < 0) ||
-            module_find_token(&t->module, label, &t->slot, e) < 0)
+            module_find_token(&t->module, label, &t->slot, e) < 0 ||
+            module_pin_state(&t->module, t->slot, &wanted, e) < 0)
         return -1;
     rv = t->module.f->C_OpenSession(
             t->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &t->session);
     if (rv != CKR_OK)
         return ckr_err(e, rv, "open a session with the token");
     t->open = 1;
+    if (!wanted)
+        return 0;
     rv = t->module.f->C_Login(t->session, CKU_USER, text(pin), strlen(pin));
     return rv == CKR_OK ? 0 : ckr_err(e, rv, "log in to the token");
 }

@@ -126,6 +126,23 @@ int module_find_token(const struct module *m, const char *label, CK_SLOT_ID *ret
     return 0;
 }
 
+int module_pin_state(const struct module *m, CK_SLOT_ID slot, bool *ret_wanted, struct err *e)
+{
+    CK_TOKEN_INFO info;
+    CK_RV rv = m->f->C_GetTokenInfo(slot, &info);
+
+    if (rv != CKR_OK)
+        return ckr_err(e, rv, "ask the token for its state");
+    *ret_wanted = info.flags & CKF_LOGIN_REQUIRED;
+    if (info.flags & CKF_USER_PIN_LOCKED)
+        return err_set(e, ERR_TOKEN_LOCKED, "the token says that its PIN is locked");
+    if (info.flags & CKF_USER_PIN_FINAL_TRY)
+        return err_set(e, ERR_TOKEN_PIN,
+                "the token has one try left for its PIN, which is not risked: log in to it once by "
+                "another tool");
+    return 0;
+}
+
 int module_get_attribute(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
         CK_ATTRIBUTE_TYPE type, struct buf *out, struct err *e)
 {

@@ -55,6 +55,9 @@ int module_find_objects(const struct module *m, CK_SESSION_HANDLE session, CK_AT
 /* ERR_KEY_POLICY unless the key is sensitive, cannot be extracted, and signs without asking for the PIN each time. */
 int module_check_key(
         const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, struct err *e);
+/* What the token says of its PIN before it is given one: whether it wants one at all, and that one is not risked which is
+ * locked (ERR_TOKEN_LOCKED) or has one try left (ERR_TOKEN_PIN). */
+int module_pin_state(const struct module *m, CK_SLOT_ID slot, bool *ret_wanted, struct err *e);
 int module_get_attribute(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
         CK_ATTRIBUTE_TYPE type, struct buf *out, struct err *e);
 

@@ -189,26 +189,20 @@ static int name_key(struct token *t, const struct module_key_name *name, struct 
 
 /* ---- the login */
 
-/* What the token says of itself before it is given a PIN. A PIN is not risked when the token could
- * lock itself over it, nor where a person would have to be there at every start of a worker. */
+/* A PIN is not risked when the token could lock itself over it, nor where a person would have to be
+ * there at every start of a worker. */
 static int check_pin_state(struct token *t, struct err *e)
 {
-    CK_TOKEN_INFO info;
-    CK_RV rv = t->module.f->C_GetTokenInfo(t->slot, &info);
+    CK_TOKEN_INFO info = {0};
+    bool wanted;
 
-    if (rv != CKR_OK)
-        return ckr_err(e, rv, "ask the token for its state");
-    if (!(info.flags & CKF_LOGIN_REQUIRED)) {
+    if (module_pin_state(&t->module, t->slot, &wanted, e) < 0)
+        return -1;
+    if (!wanted)
         log_warning("token-without-pin", LOG_STR("token", t->description));
-        return 0;
-    }
-    if (info.flags & CKF_USER_PIN_LOCKED)
-        return err_set(e, ERR_TOKEN_LOCKED, "the token says that its PIN is locked");
-    if (info.flags & CKF_USER_PIN_FINAL_TRY)
-        return err_set(e, ERR_TOKEN_PIN,
-                "the token has one try left for its PIN, which is not risked: log in to it once by "
-                "another tool");
-    if (info.flags & CKF_PROTECTED_AUTHENTICATION_PATH && access(t->options.pin_file, F_OK) < 0)
+    else if (t->module.f->C_GetTokenInfo(t->slot, &info) == CKR_OK &&
+             info.flags & CKF_PROTECTED_AUTHENTICATION_PATH &&
+             access(t->options.pin_file, F_OK) < 0)
         return err_set(e, ERR_TOKEN_PIN,
                 "the token takes its PIN at a pad of its own, and there is no PIN file: a signer "
                 "that works unattended needs a token that takes the PIN from %s",

@@ -247,14 +247,14 @@ static int read_public(struct ceremony_token *t, CK_OBJECT_HANDLE key, enum cere
 }
 
 /* What module_check_key() sees may have been set later; these say how the key came to be. A token
- * that does not know them is believed. */
+ * that does not know them is believed. CKA_LOCAL is not asked: the token made the key a moment ago,
+ * and NSS says that it did not. */
 static int check_birth(struct ceremony_token *t, CK_OBJECT_HANDLE key, struct err *e)
 {
     static const struct {
         CK_ATTRIBUTE_TYPE type;
         const char *not_so;
     } facts[] = {
-            {CKA_LOCAL, "was not made in the token"},
             {CKA_ALWAYS_SENSITIVE, "was not sensitive at all times"},
             {CKA_NEVER_EXTRACTABLE, "was extractable at some time"},
     };

@@ -131,8 +131,9 @@ const struct ledger_crl *ledger_last_crl(
         const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES]);
 /* How many certificates of this CA are revoked. */
 uint64_t ledger_revoked_count(const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES]);
-/* The tail of an entry of type LEDGER_CRL. */
+/* The tail of an entry of type LEDGER_CRL; and what such an entry says. */
 void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL]);
+void ledger_crl_read(const struct ledger_entry *entry, struct ledger_crl *ret);
 /* Why this ledger is not to be used: damage found since it was opened, or what ledger_refuse() was given. Then nothing is
  * found and nothing written but this error. Its id is ERR_NONE while all is well. */
 const struct err *ledger_fault(const struct ledger *l);

@@ -72,6 +72,18 @@ void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL])
     ledger_put_be(ret + CERT_KEY_ID_BYTES + 8, 8, crl->entries);
 }
 
+void ledger_crl_read(const struct ledger_entry *entry, struct ledger_crl *ret)
+{
+    const uint8_t *tail = entry->tail.bytes;
+
+    *ret = (struct ledger_crl){.number = entry->row,
+            .this_update_ms = entry->time_ms,
+            .next_update_ms = (int64_t)ledger_get_be(tail + CERT_KEY_ID_BYTES, 8),
+            .entries = ledger_get_be(tail + CERT_KEY_ID_BYTES + 8, 8)};
+    memcpy(ret->ca, tail, sizeof ret->ca);
+    memcpy(ret->sha256, entry->spki_sha256, sizeof ret->sha256);
+}
+
 int ledger_entry_decode(const uint8_t fixed[LEDGER_ENTRY_FIXED], struct ledger_entry *ret)
 {
     const uint8_t *at = fixed + LEDGER_ENTRY_HEADER;

@@ -104,15 +104,8 @@ static struct ledger_ca *ca_of(struct ledger_tally *t, const uint8_t ca[CERT_KEY
 
 static void add_crl(struct ledger_tally *t, const struct ledger_entry *entry)
 {
-    const uint8_t *tail = entry->tail.bytes;
-    struct ledger_crl *crl = &ca_of(t, tail)->crl;
-
     t->crl_number = entry->row > t->crl_number ? entry->row : t->crl_number;
-    crl->number = entry->row;
-    crl->this_update_ms = entry->time_ms;
-    crl->next_update_ms = (int64_t)ledger_get_be(tail + CERT_KEY_ID_BYTES, 8);
-    crl->entries = ledger_get_be(tail + CERT_KEY_ID_BYTES + 8, 8);
-    memcpy(crl->sha256, entry->spki_sha256, sizeof crl->sha256);
+    ledger_crl_read(entry, &ca_of(t, entry->tail.bytes)->crl);
 }
 
 static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry)

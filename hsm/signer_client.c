@@ -193,6 +193,21 @@ int signer_order_async(
     return text_async(bus, "Order", order, done, ctx, e);
 }
 
+int signer_ledger_async(sd_bus *bus, const char *device, uint64_t before, unsigned limit,
+        signer_done_fn done, void *ctx, struct err *e)
+{
+    sd_bus_message *m = NULL;
+    int r;
+
+    if (new_call(bus, "Ledger", &m, e) < 0)
+        return -1;
+    r = sd_bus_message_append(m, "stu", device, before, (uint32_t)limit);
+    if (r >= 0)
+        return send_async(bus, m, ANSWER_TEXT, done, ctx, e);
+    sd_bus_message_unref(m);
+    return bus_err(e, NULL, r);
+}
+
 /* A method that takes nothing. */
 static int plain_async(sd_bus *bus, const char *method, enum answer kind, signer_done_fn done,
         void *ctx, struct err *e)

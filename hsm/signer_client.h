@@ -10,6 +10,7 @@
  *   Chain() -> ay                                               DER certificates concatenated, issuing CA first, root last; then
  *        the chains of retired CAs in the same form: a device gets the one that its certificate was issued under
  *   RenewCrls() -> s json                                       {"crls":[..]} as in Status, when new ones are published
+ *   Ledger(s device, t before, u limit) -> s json               {"entries":[..],"next"}: ledger_json.h; device a UUID or ""
  *   Status() -> s json     {"station","ca_subject","ca_not_after","issued","refused","sign_ms_p50","sign_ms_p99","ledger_records","error",
  *        "ledger":{"bytes","signed_bytes","marked_bytes","verified_bytes","verified_at","rollback_protection"},
  *        "tokens":[{"section","label","state","workers","working","signatures","errors","sign_ms_p50","sign_ms_p99","last_error"}],
@@ -53,6 +54,8 @@ int signer_check_ticket_async(
 int signer_order_async(
         sd_bus *bus, const char *order, signer_done_fn done, void *ctx, struct err *e);
 int signer_renew_crls_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
+int signer_ledger_async(sd_bus *bus, const char *device, uint64_t before, unsigned limit,
+        signer_done_fn done, void *ctx, struct err *e);
 int signer_chain_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 int signer_status_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err *e);
 /* Blocking, for the command line and tests. */

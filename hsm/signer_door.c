@@ -15,6 +15,7 @@
 #include "hsm/issuer.h"
 #include "hsm/keeper.h"
 #include "hsm/ledger.h"
+#include "hsm/ledger_json.h"
 #include "hsm/nonce.h"
 #include "hsm/order.h"
 #include "hsm/scrubber.h"
@@ -322,7 +323,7 @@ static int on_renew_crls(sd_bus_message *m, void *userdata, sd_bus_error *unused
     return bus_reply_err(m, &e);
 }
 
-static json_t *ledger_json(const struct signer *s)
+static json_t *ledger_status(const struct signer *s)
 {
     char verified[TIME_TEXT_MAX];
     struct scrubber_info c;
@@ -346,6 +347,25 @@ static const struct err *failure(const struct signer *s)
     return fault->id ? fault : workers_failure(s->workers);
 }
 
+static int on_ledger(sd_bus_message *m, void *userdata, sd_bus_error *unused)
+{
+    struct signer *s = userdata;
+    struct buf json = BUF_INIT;
+    struct err e = {0};
+    const char *device;
+    uint64_t before;
+    uint32_t limit;
+    int r = sd_bus_message_read(m, "stu", &device, &before, &limit);
+
+    (void)unused;
+    if (r < 0)
+        return r;
+    ledger_json(s->ledger, device, before, limit, &json, &e);
+    r = reply_text(m, &json, &e);
+    buf_done(&json);
+    return r;
+}
+
 static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 {
     struct signer *s = userdata;
@@ -366,7 +386,7 @@ static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
             (double)c.sign_us_p99 / 1000, "ledger_records",
             (json_int_t)(ledger_counts(s->ledger).issued + ledger_counts(s->ledger).refused),
             "crls", crls_json(s), "error", error_json(failure(s)));
-    json_object_set_new(o, "ledger", ledger_json(s));
+    json_object_set_new(o, "ledger", ledger_status(s));
     json_object_set_new(o, "tokens", tokens_json(s->workers));
     json_object_set_new(o, "waiting", json_integer((json_int_t)workers_waiting(s->workers)));
     append_json(o, &json, &e);
@@ -382,6 +402,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("CheckTicket", "s", "s", on_check_ticket, 0),
         SD_BUS_METHOD("Order", "s", "s", on_order, 0),
         SD_BUS_METHOD("Chain", "", "ay", on_chain, 0),
+        SD_BUS_METHOD("Ledger", "stu", "s", on_ledger, 0),
         SD_BUS_METHOD("RenewCrls", "", "s", on_renew_crls, 0),
         SD_BUS_METHOD("Status", "", "s", on_status, 0),
         SD_BUS_VTABLE_END,

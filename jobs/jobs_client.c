@@ -86,6 +86,20 @@ int jobs_devices(sd_bus *bus, const struct jobs_option *filter, size_t count, co
     return client_call_text(bus, m, 0, ret_json, e);
 }
 
+int jobs_ledger(sd_bus *bus, const char *device, uint64_t before, unsigned limit,
+        struct buf *ret_json, struct err *e)
+{
+    sd_bus_message *m = NULL;
+    if (client_new(bus, &door, "Ledger", &m, e))
+        return -1;
+    if (client_text(m, "device", device, e) ||
+            client_built(sd_bus_message_append(m, "tu", before, (uint32_t)limit), e)) {
+        sd_bus_message_unref(m);
+        return -1;
+    }
+    return client_call_text(bus, m, 0, ret_json, e);
+}
+
 int jobs_device_reissue(sd_bus *bus, const char *const *devices, size_t count, const char *name,
         struct buf *ret_json, struct err *e)
 {

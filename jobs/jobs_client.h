@@ -14,6 +14,7 @@
  *   DeviceRegister(a{ss} row) -> s              a manifest of one row: a job of its own, pending approval
  *   DeviceReissue(as devices, s name) -> s      a re-issue job of these devices' own rows, pending approval; name "": made up
  *   Order(s order) -> s                         what an approver orders (hsm/order.h): carried out by the signer, then kept here
+ *   Ledger(s device, t before, u limit) -> s    what the signer's ledger says, newest first; device "": of all
  *   RenewCrls() -> s                            new CRLs of all CAs
  *   SlotList() -> s   SyncStatus() -> s   SyncRetry() -> s   Status() -> s
  * `job` is the job's UUID, a unique prefix of it (>= 4 characters), or its unique name. */
@@ -38,6 +39,8 @@ int jobs_report(sd_bus *bus, const char *job, uint64_t after_row, unsigned limit
         struct buf *ret_json, struct err *e);
 int jobs_devices(sd_bus *bus, const struct jobs_option *filter, size_t count, const char *cursor,
         unsigned limit, struct buf *ret_json, struct err *e);
+int jobs_ledger(sd_bus *bus, const char *device, uint64_t before, unsigned limit,
+        struct buf *ret_json, struct err *e);
 int jobs_device_reissue(sd_bus *bus, const char *const *devices, size_t count, const char *name,
         struct buf *ret_json, struct err *e);
 int jobs_device_register(sd_bus *bus, const struct jobs_option *row, size_t count,

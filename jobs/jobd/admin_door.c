@@ -435,6 +435,7 @@ static const sd_bus_vtable vtable[] = {
                 "DeviceRegister", "a{ss}", "s", on_device_register, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("DeviceReissue", "ass", "s", on_device_reissue, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Order", "s", "s", authority_on_order, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Ledger", "stu", "s", authority_on_ledger, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RenewCrls", "", "s", authority_on_renew_crls, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("SlotList", "", "s", on_slot_list, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("SyncStatus", "", "s", on_sync_status, SD_BUS_VTABLE_UNPRIVILEGED),

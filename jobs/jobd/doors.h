@@ -7,6 +7,7 @@
 int admin_door_open(struct jobd *j, struct err *e);
 /* Its calls that the signer answers (authority_door.c). */
 int authority_on_order(sd_bus_message *m, void *userdata, sd_bus_error *be);
+int authority_on_ledger(sd_bus_message *m, void *userdata, sd_bus_error *be);
 int authority_on_renew_crls(sd_bus_message *m, void *userdata, sd_bus_error *be);
 
 int slot_door_open(struct jobd *j, struct slot_door **ret, struct err *e);

@@ -164,3 +164,16 @@ int device_register(struct cli *c, struct err *e)
     buf_done(&answer);
     return r;
 }
+
+int device_reissue(struct cli *c, struct err *e)
+{
+    const char *name = cli_option(c, "name");
+    struct buf answer = BUF_INIT;
+    int r = cli_connect(c, e);
+    if (r == 0)
+        r = jobs_device_reissue(c->bus, c->args, c->arg_count, name ? name : "", &answer, e);
+    if (r == 0)
+        r = job_import_answer(c, "arguments", &answer, e);
+    buf_done(&answer);
+    return r;
+}

@@ -69,6 +69,8 @@ int job_show(struct cli *c, json_t *answer, struct err *e)
     fact_time(c, "Completed", job, "completed");
     screen_fact(&c->out, "Profile", json_text(job, "profile"));
     screen_fact(&c->out, "Binding", json_text(job, "binding"));
+    if (json_is_true(json_object_get(job, "reissue")))
+        screen_fact(&c->out, "Re-issue", "its devices' earlier certificates are revoked");
     screen_fact(&c->out, "Manifest SHA-256", json_text(job, "manifest_sha256"));
     screen_fact(&c->out, "Merkle root", json_text(job, "root"));
     return 0;
@@ -199,7 +201,7 @@ int job_import_answer(struct cli *c, const char *file, struct buf *answer, struc
     return r;
 }
 
-#define IMPORT_OPTIONS 4
+#define IMPORT_OPTIONS 5
 
 static size_t import_options(const struct cli *c, struct jobs_option out[IMPORT_OPTIONS])
 {
@@ -212,6 +214,8 @@ static size_t import_options(const struct cli *c, struct jobs_option out[IMPORT_
             out[n++] = (struct jobs_option){texts[i].key, cli_option(c, texts[i].option)};
     if (cli_has(c, "add-groups"))
         out[n++] = (struct jobs_option){"add_groups", "yes"};
+    if (cli_has(c, "reissue"))
+        out[n++] = (struct jobs_option){"reissue", "yes"};
     return n;
 }
 

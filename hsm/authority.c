@@ -17,6 +17,7 @@
 #include "hsm/ticket.h"
 
 #define ANCHORS_BYTES_MAX (1u << 20) /* some hundred certificates */
+#define POLICY_TEXT_MAX   128        /* longer object identifiers are nobody's */
 #define TICKETS_MAX       32         /* jobs worked on at a time at one station, with room */
 #define VERIFIED_FOR_MS                                                                            \
     600000 /* so that an approver's certificate that expires stops counting within ten minutes */
@@ -28,7 +29,8 @@ struct known {
 };
 struct authority {
     char *path;
-    struct stat seen; /* of the file that store was made from */
+    ASN1_OBJECT *policy; /* NULL: none is asked for */
+    struct stat seen;    /* of the file that store was made from */
     X509_STORE *store;
     struct known *known; /* TICKETS_MAX */
 };
@@ -59,6 +61,22 @@ static int add_anchors(X509_STORE *store, const struct buf *pem, unsigned *ret_c
     return r;
 }
 
+/* A chain of one certificate is the anchor itself, and passes: pinned approvers need no policy. */
+static int add_policy(const struct authority *a, struct err *e)
+{
+    X509_VERIFY_PARAM *p = X509_STORE_get0_param(a->store);
+    ASN1_OBJECT *policy = a->policy ? OBJ_dup(a->policy) : NULL;
+
+    if (!a->policy)
+        return 0;
+    if (!policy || X509_VERIFY_PARAM_add0_policy(p, policy) != 1) {
+        ASN1_OBJECT_free(policy);
+        return err_set(e, ERR_NOMEM, "no memory for the approvers' policy");
+    }
+    X509_VERIFY_PARAM_set_flags(p, X509_V_FLAG_POLICY_CHECK | X509_V_FLAG_EXPLICIT_POLICY);
+    return 0;
+}
+
 static int load(struct authority *a, struct err *e)
 {
     struct buf pem = BUF_INIT;
@@ -74,6 +92,8 @@ static int load(struct authority *a, struct err *e)
         err_set(e, missing.id, "%.400s", missing.msg);
         goto out;
     }
+    if (add_policy(a, e) < 0)
+        goto out;
     if (add_anchors(a->store, &pem, &count) < 0) {
         err_set(e, ERR_CONFIG, "%s: it holds something that is not a PEM certificate", a->path);
         goto out;
@@ -118,6 +138,20 @@ int authority_open(const char *path, struct authority **ret, struct err *e)
     }
     authority_close(&a);
     return -1;
+}
+
+int authority_require(struct authority *a, const char *policy, struct err *e)
+{
+    char text[POLICY_TEXT_MAX];
+
+    ASN1_OBJECT_free(a->policy);
+    a->policy = OBJ_txt2obj(policy, 1);
+    ERR_clear_error();
+    /* OpenSSL reads more than it should; what it understood must be what is written */
+    if (!a->policy || OBJ_obj2txt(text, sizeof text, a->policy, 1) < 0 || strcmp(text, policy) != 0)
+        return err_set(e, ERR_CONFIG,
+                "[signer] approver_policy is not an object identifier, as in 1.3.6.1.4.1.32473.1");
+    return load(a, e);
 }
 
 void authority_close(struct authority **a)

@@ -63,6 +63,7 @@ static int open_ledger(struct signer *s, enum purpose why, bool *ret_mark_kept, 
 
 static int open_parts(struct signer *s, enum purpose why, bool *ret_mark_kept, struct err *e)
 {
+    const char *policy;
     char approvers[PATH_MAX], ledger[PATH_MAX], program[PATH_MAX], dir[PATH_MAX];
 
     paths_get(&s->paths, PATH_APPROVERS, approvers);
@@ -78,6 +79,9 @@ static int open_parts(struct signer *s, enum purpose why, bool *ret_mark_kept, s
     if (file_mkdirs(dir, 0750, e) < 0 || file_mkdirs(s->paths.run, 0750, e) < 0 ||
             open_ledger(s, why, ret_mark_kept, e) < 0 ||
             authority_open(approvers, &s->authority, e) < 0 || nonce_key_new(&s->nonce_key, e) < 0)
+        return -1;
+    policy = config_get(s->config, "signer", "approver_policy");
+    if (*policy && authority_require(s->authority, policy, e) < 0)
         return -1;
     return workers_open(
             &(struct workers_options){

@@ -101,8 +101,8 @@ out:
 /* ---- the header */
 
 static const char *const header_parts[] = {
-        "{\"alg\":\"ECDH-ES\",\"enc\":\"A256GCM\",\"epk\":{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":"
-        "\"",
+        ("{\"alg\":\"ECDH-ES\",\"enc\":\"A256GCM\",\"epk\":{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":"
+         "\""),
         "\",\"y\":\"",
         "\"},\"typ\":\"",
         "\"}",

@@ -74,7 +74,7 @@ ERR(DEVICE_SILENT, "DeviceSilent", DEVICE, "The device stopped answering: check 
 ERR(DEVICE_GARBAGE, "DeviceGarbage", DEVICE, "The device's answers make no sense: check the baud rate, the contact and the firmware.")
 ERR(DEVICE_REFUSED, "DeviceRefused", DEVICE, "The device refused a step: set it aside for repair.")
 ERR(DEVICE_UNSUPPORTED, "DeviceUnsupported", DEVICE, "The device's firmware lacks what this job needs: update it.")
-ERR(DEVICE_SEALED, "DeviceSealed", DEVICE, "The device was sealed with other credentials: set it aside.")
+ERR(DEVICE_SEALED, "DeviceSealed", DEVICE, "The device is sealed with other credentials and takes none: set it aside, or open it as its maker says.")
 ERR(DEVICE_READBACK, "ReadBack", DEVICE, "The device did not keep what was written: its memory is faulty, set it aside.")
 ERR(DEVICE_CHALLENGE, "ChallengeFailed", DEVICE, "The device cannot use the key it was certified for: set it aside.")
 ERR(DEVICE_UNKNOWN, "DeviceUnknown", OPERATOR, "The device is in no approved job: check its label, or import and approve its manifest.")

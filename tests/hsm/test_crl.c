@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -336,6 +337,8 @@ static void many(void **state)
     struct err e = {0};
     X509_CRL *crl;
     int64_t start;
+    struct rusage usage;
+    long before;
 
     (void)state;
     turn();
@@ -344,11 +347,15 @@ static void many(void **state)
         if (i % 10000 == 9999)
             ok(ledger_commit(b.ledger, &e));
     }
+    getrusage(RUSAGE_SELF, &usage);
+    before = usage.ru_maxrss;
     start = time_monotonic_ms();
     crl_keeper_revoked(b.keeper);
     turn();
     print_message("a CRL of %d entries took %lld ms\n", MANY,
             (long long)(time_monotonic_ms() - start - 50));
+    getrusage(RUSAGE_SELF, &usage);
+    print_message("and at most %ld MB of memory more\n", (usage.ru_maxrss - before) / 1024);
     crl = load(0);
     assert_int_equal(sk_X509_REVOKED_num(X509_CRL_get_REVOKED(crl)), MANY);
     ASN1_STRING_set(number, serial, sizeof serial);

@@ -80,7 +80,8 @@ void jobs_reopen(struct jobs_test *t)
 json_t *import_text(struct jobs_test *t, const char *name, const char *csv)
 {
     const struct manifest_options mo = {.default_group = "sensors"};
-    const struct job_options jo = {.name = name, .profile = "", .binding = "", .stations = ""};
+    const struct job_options jo = {
+            .name = name, .profile = "", .binding = "", .stations = "", .reissue = t->reissue};
     struct manifest m;
     struct err e = {0};
     json_t *o = NULL;

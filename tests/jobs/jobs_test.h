@@ -19,6 +19,7 @@ struct jobs_test {
     struct registry *registry;
     struct site site;
     struct test_ca ca;
+    bool reissue;    /* imports are re-issue jobs */
     bool slot_alive; /* what the claims' alive() says of other runs */
 };
 int jobs_setup(void **state); /* an open registry with the group "sensors" */

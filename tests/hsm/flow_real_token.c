@@ -70,19 +70,27 @@ static void issue(size_t row)
     next_device();
 }
 
+/* A token that wants no PIN is given none. */
+static bool has_pin(void)
+{
+    return !getenv("KEYLINE_TEST_NO_PIN");
+}
+
 static void certificates_verify(void **state)
 {
+    size_t wanted = has_pin() ? 3 : 0; /* the ceremony's, and one a worker */
+
     (void)state;
     station_start(&st);
     for (size_t i = 0; i < CERTS; i++)
         issue(i);
-    for (int i = 0; station_logins(&st) < 3; i++) {
+    for (int i = 0; station_logins(&st) < wanted; i++) {
         assert_true(i < 200);
         rest_ms(50);
     }
     rest_ms(500);
     station_stop(&st, SIGTERM);
-    assert_int_equal(station_logins(&st), 3); /* the ceremony's, and one a worker */
+    assert_int_equal(station_logins(&st), wanted);
 }
 
 static pid_t first_worker(void)
@@ -120,6 +128,8 @@ static void wrong_pin_is_tried_once(void **state)
     bool fresh;
 
     (void)state;
+    if (!has_pin())
+        skip();
     ok(file_read(path, 100, &pin, &e));
     ok(file_write(path, "00001111\n", 9, 0600, &e));
     station_start(&st);

@@ -152,6 +152,57 @@ static void faults_under_way(void **state)
     station_stop(&st, SIGTERM);
 }
 
+/* Of the workers: how often they were replaced, and whether all are ready. */
+static json_int_t restarts(bool *ret_ready)
+{
+    json_t *o = station_status(&st), *w;
+    json_int_t n = 0;
+    size_t i;
+
+    *ret_ready = true;
+    json_array_foreach(json_object_get(o, "workers"), i, w)
+    {
+        n += json_integer_value(json_object_get(w, "restarts"));
+        *ret_ready &= strcmp(json_string_value(json_object_get(w, "state")), "ready") == 0;
+    }
+    json_decref(o);
+    return n;
+}
+
+/* A session that the HSM closed for its idleness is found by the keep-alive, and replaced before a
+ * device has to wait for that. */
+static void idle_session_is_kept_alive(void **state)
+{
+    static const char *const rules[] = {"C_FindObjectsInit * CKR_SESSION_HANDLE_INVALID",
+            "C_GetTokenInfo * CKR_DEVICE_REMOVED", "C_FindObjects * hang"};
+
+    (void)state;
+    station_config(&st, "keepalive_s = 1\n");
+    station_start(&st);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        EVP_PKEY *key = help_key("P-256");
+        struct err e = {0};
+        json_int_t before;
+        bool ready = false;
+        int tries = 0;
+
+        works_again("what was before");
+        before = restarts(&ready);
+        station_fault(&st, rules[i]);
+        rest_ms(2500);
+        station_fault(&st, "");
+        while (restarts(&ready) == before || !ready) {
+            if (++tries > 300)
+                fail_msg("%s: nobody saw it", rules[i]);
+            rest_ms(100);
+        }
+        ok(issue(next_row++, key, &e));
+        EVP_PKEY_free(key);
+    }
+    station_stop(&st, SIGTERM);
+    station_config(&st, "");
+}
+
 /* A login that never ends: given up after its deadline, and nobody waits longer than for that. */
 static void hanging_login(void **state)
 {
@@ -192,6 +243,7 @@ int main(void)
             cmocka_unit_test(refused_pin_is_tried_once),
             cmocka_unit_test(broken_cable_at_login),
             cmocka_unit_test(faults_under_way),
+            cmocka_unit_test(idle_session_is_kept_alive),
             cmocka_unit_test(hanging_login),
     };
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# real_tokens.sh softhsm | nss | tpm2 | opencryptoki: makes such a token, says what it can (token-probe), and runs a
+# real_tokens.sh softhsm | nss | nss_without_pin | tpm2 | opencryptoki: makes such a token, says what it can (token-probe), and runs a
 # whole signer on it (flow-real-token). Exits with 77 (skipped) where this host cannot run the token at all.
 set -euo pipefail
 : "${KEYLINE_BIN:?set KEYLINE_BIN to the directory of the built programs}"
@@ -90,6 +90,16 @@ nss() {
         "configdir='sql:$dir/db' certPrefix='' keyPrefix='' secmod='secmod.db' flags='passwordRequired'" p256 p384 rsa3072
 }
 
+nss_without_pin() { # its database has no password: there is no login
+    KEYLINE_FAULT_MODULE=$(find_module libsoftokn3.so nss/libsoftokn3.so)
+    export KEYLINE_FAULT_MODULE KEYLINE_TEST_NO_PIN=1
+    command -v certutil >/dev/null || skip "libnss3-tools is not installed"
+    mkdir "$dir/db"
+    pin_is unused
+    certutil -N -d "sql:$dir/db" --empty-password
+    run_signer 'NSS Certificate DB' "configdir='sql:$dir/db' certPrefix='' keyPrefix='' secmod='secmod.db' flags=''" p256
+}
+
 tpm2() { # its commands need a bus of their own: this script starts itself in one
     local port pid
     KEYLINE_FAULT_MODULE=$(find_module pkcs11/libtpm2_pkcs11.so libtpm2_pkcs11.so.1)
@@ -153,6 +163,6 @@ opencryptoki() { # its places are fixed: this script starts itself with mounts o
 }
 
 case "${1:-}" in
-softhsm | nss | tpm2 | opencryptoki) "$1" ;;
-*) echo "usage: real_tokens.sh softhsm | nss | tpm2 | opencryptoki" >&2; exit 2 ;;
+softhsm | nss | nss_without_pin | tpm2 | opencryptoki) "$1" ;;
+*) echo "usage: real_tokens.sh softhsm | nss | nss_without_pin | tpm2 | opencryptoki" >&2; exit 2 ;;
 esac

@@ -15,6 +15,7 @@
 #include "base/text.h"
 
 #define PIN_RANDOM_BYTES    16
+#define COMMENT_COLUMNS     100 /* of keyline.conf */
 #define APPROVERS_BYTES_MAX (1u << 20)
 #define MARK_TEXT           "%s\nA ceremony began here and did not finish. Run it again.\n"
 #define MARK_BYTES_MAX      256
@@ -164,13 +165,35 @@ bool ceremony_files_token_missing(const struct ceremony_files *f)
            (lstat(f->at[CEREMONY_SOFTHSM_CONF], &st) < 0 || lstat(f->mark, &st) == 0);
 }
 
+/* Folded at spaces: longer lines the parser of keyline.conf refuses. */
+static int append_comment(struct buf *out, const char *text, struct err *e)
+{
+    size_t len = strlen(text);
+
+    while (len > COMMENT_COLUMNS) {
+        size_t cut = COMMENT_COLUMNS;
+
+        while (cut && text[cut] != ' ')
+            cut--;
+        if (!cut)
+            break;
+        if (buf_printf(out, e, "; %.*s\n", (int)cut, text) < 0)
+            return -1;
+        text += cut + 1;
+        len -= cut + 1;
+    }
+    return buf_printf(out, e, "; %s\n", text);
+}
+
 static int append_key(struct buf *out, const char *section, const char **last, const char *key,
         const char *value, const char *meaning, struct err *e)
 {
     if (strcmp(*last, section) != 0 && buf_printf(out, e, "\n[%s]\n", section) < 0)
         return -1;
     *last = section;
-    return buf_printf(out, e, "; %s\n;%s = %s\n", meaning, key, value);
+    if (append_comment(out, meaning, e) < 0)
+        return -1;
+    return buf_printf(out, e, ";%s = %s\n", key, value);
 }
 
 int ceremony_files_config(const struct ceremony_files *f, struct err *e)

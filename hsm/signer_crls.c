@@ -18,8 +18,12 @@ static int sign(void *ctx, const struct ca *ca, const void *bytes, size_t len, w
 {
     struct signer *s = ctx;
     char program[PATH_MAX];
-    const struct workers_options o = {
-            .event = s->event, .program = program, .ca = ca, .config = s->config, .workers_max = 1};
+    const struct workers_options o = {.event = s->event,
+            .program = program,
+            .ca = ca,
+            .config = s->config,
+            .workers_max = 1,
+            .first = s->workers};
 
     if (ca == s->ca)
         return workers_sign(s->workers, bytes, len, done, done_ctx, e);

@@ -151,8 +151,8 @@ static int signer_start(struct signer *s, enum purpose why, struct err *e)
 static void signer_stop(struct signer *s)
 {
     ca_watch_close(&s->ca_watch);
+    workers_close(&s->crl_workers); /* borrows from the next */
     workers_close(&s->workers);
-    workers_close(&s->crl_workers);
     issuer_close(&s->issuer);
     crl_keeper_close(&s->crls);
     keeper_close(&s->keeper);

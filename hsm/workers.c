@@ -16,6 +16,7 @@
 
 #define HOPELESS_STARTS 2    /* failed ones in a row: the first may have been an accident */
 #define TRIES_MORE      2    /* than there are tokens: accidents come in pairs */
+#define FIRST_POOL_MS   100  /* how often it is asked whether it still logs in: nobody tells us */
 #define REQUESTS_MAX    1024 /* 16 a slot at 64 slots: above it something is wrong */
 
 struct token {
@@ -107,6 +108,22 @@ static void give_back(struct workers *w, struct worker_request *q, const struct 
 
 /* ---- what is to be hoped of a token */
 
+/* The same token in the pool that was opened first, which knows what happened to its PIN. */
+static struct token *first_of(struct token *t)
+{
+    struct workers *first = t->pool->options.first;
+
+    return first ? &first->tokens[t - t->pool->tokens] : t;
+}
+
+/* Why its PIN is given no more; NULL: it may be. */
+static const struct err *refusal(const struct token *t)
+{
+    const struct token *first = first_of((struct token *)(uintptr_t)t);
+
+    return first->pin_refused ? &first->last_error : NULL;
+}
+
 static unsigned bit_of(const struct token *t)
 {
     return 1u << (t - t->pool->tokens);
@@ -125,7 +142,7 @@ static enum token_state state_of(const struct token *t)
 {
     if (working(t))
         return TOKEN_UP;
-    if (t->pin_refused)
+    if (refusal(t))
         return TOKEN_STOPPED;
     /* after an accident, and once more after a start that failed */
     return t->failed_starts < HOPELESS_STARTS ? TOKEN_STARTING : TOKEN_DOWN;
@@ -147,9 +164,12 @@ const struct err *workers_failure(const struct workers *w)
     for (size_t i = 0; i < w->token_count; i++)
         if (working(&w->tokens[i]))
             return &none;
-    for (size_t i = 0; i < w->token_count; i++)
+    for (size_t i = 0; i < w->token_count; i++) {
         if (w->tokens[i].last_error.id)
             return &w->tokens[i].last_error;
+        if (refusal(&w->tokens[i]))
+            return refusal(&w->tokens[i]);
+    }
     return &none;
 }
 
@@ -183,11 +203,13 @@ static void note_error(struct token *t, const struct err *why)
     t->last_error = *why;
     t->errors++;
     if (why->id == ERR_TOKEN_PIN || why->id == ERR_TOKEN_LOCKED) {
-        t->pin_refused = true;
         err_context(&t->last_error, "restart the signer when this is corrected");
+        first_of(t)->pin_refused = true;
     }
     if (t->pool->token_count > 1)
         err_context(&t->last_error, "[%s]", t->section);
+    if (first_of(t)->pin_refused)
+        first_of(t)->last_error = t->last_error;
 }
 
 static void on_failed(void *ctx, const struct err *why, bool starting, struct worker_request *q)
@@ -211,19 +233,22 @@ static void on_stuck(void *ctx)
 
 /* ---- starting */
 
-static bool may_start(const struct token *t)
+static bool logs_in(const struct token *t)
 {
-    if (t->pin_refused)
-        return false;
-    /* one login at a time: with a wrong PIN, two at once would be two tries; and one that is being
-     * killed may be in the middle of its own */
     for (size_t i = 0; i < t->count; i++) {
         enum worker_state s = worker_state(t->all[i]);
 
+        /* one that is being killed may be in the middle of it */
         if (s == WORKER_STARTING || s == WORKER_TESTING || s == WORKER_DYING)
-            return false;
+            return true;
     }
-    return true;
+    return false;
+}
+
+/* One login at a time: with a wrong PIN, two at once would be two tries. */
+static bool may_start(struct token *t)
+{
+    return !refusal(t) && !logs_in(t) && !logs_in(first_of(t));
 }
 
 static void start_workers(struct token *t)
@@ -281,6 +306,14 @@ static struct worker *choose(struct workers *w, const struct worker_request *q)
     return best;
 }
 
+static uint64_t now_us(const struct workers *w)
+{
+    uint64_t us = 0;
+
+    sd_event_now(w->options.event, CLOCK_MONOTONIC, &us);
+    return us;
+}
+
 static void take_earlier(uint64_t *first_us, uint64_t us)
 {
     if (us < *first_us)
@@ -293,9 +326,12 @@ static void arm(struct workers *w)
 {
     uint64_t first_us = w->head ? w->head->expires_us : UINT64_MAX;
 
-    for (size_t t = 0; t < w->token_count; t++)
+    for (size_t t = 0; t < w->token_count; t++) {
         for (size_t i = 0; i < w->tokens[t].count; i++)
             take_earlier(&first_us, worker_deadline(w->tokens[t].all[i]));
+        if (first_of(&w->tokens[t]) != &w->tokens[t] && logs_in(first_of(&w->tokens[t])))
+            take_earlier(&first_us, now_us(w) + FIRST_POOL_MS * 1000);
+    }
     if (first_us >= w->armed_us)
         return;
     w->armed_us = first_us;
@@ -331,16 +367,15 @@ static void on_change(void *ctx)
 static int on_timer(sd_event_source *s, uint64_t usec, void *ctx)
 {
     struct workers *w = ctx;
-    uint64_t now_us = usec;
+    uint64_t now = now_us(w);
     struct err why = {0};
 
-    (void)s;
+    (void)s, (void)usec;
     w->armed_us = UINT64_MAX;
-    sd_event_now(w->options.event, CLOCK_MONOTONIC, &now_us);
     for (size_t t = 0; t < w->token_count; t++)
         for (size_t i = 0; i < w->tokens[t].count; i++)
-            worker_check(w->tokens[t].all[i], now_us);
-    while (w->head && w->head->expires_us <= now_us) {
+            worker_check(w->tokens[t].all[i], now);
+    while (w->head && w->head->expires_us <= now) {
         copy_failure(w, &why);
         refuse(pop(w), &why);
     }
@@ -458,7 +493,6 @@ static int enqueue(
 {
     struct worker_request *q;
     struct err why = {0};
-    uint64_t now_us = 0;
 
     assert(wanted->len <= CRL_BYTES_MAX);
     if (w->closing)
@@ -472,9 +506,8 @@ static int enqueue(
     q = malloc(sizeof *q + wanted->len);
     if (!q)
         return err_set(e, ERR_NOMEM, "no memory for a request");
-    sd_event_now(w->options.event, CLOCK_MONOTONIC, &now_us);
     *q = *wanted;
-    q->expires_us = now_us + (uint64_t)WORKERS_WAIT_MS * 1000;
+    q->expires_us = now_us(w) + (uint64_t)WORKERS_WAIT_MS * 1000;
     memcpy(q->bytes, bytes, wanted->len);
     push(w, q);
     pump(w);

@@ -1,7 +1,8 @@
 /* The pool of signerd-token workers for one CA's key: processes with one PKCS#11 session each, that may crash, hang and lie,
  * for one token or several that hold the key. A signature that comes out of here verified under the CA's key. A worker that
  * ends or does not answer in time is replaced and its requests are given to others; a token whose PIN was refused once is
- * not tried again before signerd is restarted, the others go on. A process may have several pools. */
+ * not tried again before signerd is restarted, the others go on. A process may have several pools: all but the first are
+ * told of it, so that a PIN refused to one is given by none. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +21,8 @@ struct workers_options {
     const struct ca *ca;
     const struct config *config; /* [token], [token NAME], [signer] tokens */
     size_t workers_max;          /* for each token; 0: as many as the configuration says */
+    struct workers *
+            first; /* NULL, or the pool with the same configuration that was opened first; it is closed last */
 };
 /* ca and config are borrowed until workers_close(). SIGCHLD must be blocked. */
 int workers_open(const struct workers_options *o, struct workers **ret, struct err *e);

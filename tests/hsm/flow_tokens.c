@@ -334,9 +334,10 @@ static void the_first_signs_alone(void **state)
     station_start(&st);
     wait_working(0, 4);
     wait_working(1, 2);
-    burst(0, 24);
-    assert_int_equal(token_number(0, "signatures"), 24);
-    assert_int_equal(token_number(1, "signatures"), 0);
+    json_int_t first = token_number(0, "signatures"), second = token_number(1, "signatures");
+    burst(0, 24); /* and whatever the signer signs for itself */
+    assert_true(token_number(0, "signatures") >= first + 24);
+    assert_int_equal(token_number(1, "signatures"), second);
     assert_int_equal(token_number(0, "errors"), 0);
 
     json_t *t = token_status(0);
@@ -377,7 +378,7 @@ static void the_next_takes_over(void **state)
     wait_token(0, "up");
     json_int_t before = token_number(0, "signatures");
     burst(41, 5);
-    assert_int_equal(token_number(0, "signatures"), before + 5);
+    assert_true(token_number(0, "signatures") >= before + 5);
     free(b);
 }
 
@@ -389,7 +390,7 @@ static void work_is_shared(void **state)
     wait_working(0, 4);
     wait_working(1, 2);
     burst(0, 40);
-    assert_int_equal(token_number(0, "signatures") + token_number(1, "signatures"), 40);
+    assert_true(token_number(0, "signatures") + token_number(1, "signatures") >= 40);
     assert_true(token_number(0, "signatures") >= 10);
     assert_true(token_number(1, "signatures") >= 10);
 }
@@ -423,7 +424,7 @@ static void a_wrong_pin_stops_one_only(void **state)
         rest_ms(400);
     }
     assert_int_equal(station_logins(&st), 1);
-    assert_int_equal(token_number(1, "signatures"), 15);
+    assert_true(token_number(1, "signatures") >= 15);
     assert_true(token_is(0, "stopped"));
 
     json_t *t = token_status(0);
@@ -474,7 +475,6 @@ static void an_idle_token_is_looked_after(void **state)
     write_file("removed", "");
     wait_token(0, "down");
     assert_true(token_number(0, "errors") >= 1);
-    assert_int_equal(token_number(0, "signatures"), 0);
     char path[PATH_MAX];
     path_of("removed", path);
     unlink(path);
@@ -559,7 +559,8 @@ static void pools_live_side_by_side(void **state)
     ok(config_load(path, &config, &e));
     assert_true(sd_event_new(&event) >= 0);
     for (size_t i = 0; i < 2; i++)
-        ok(workers_open(&(struct workers_options){event, SIGNERD_TOKEN, load[i].ca, config, i},
+        ok(workers_open(&(struct workers_options){event, SIGNERD_TOKEN, load[i].ca, config, i,
+                                i ? pool[0] : NULL},
                 &pool[i], &e));
     assert_int_equal(workers_count(pool[0]), 2);
     assert_int_equal(workers_count(pool[1]), 1);
@@ -584,6 +585,62 @@ static void pools_live_side_by_side(void **state)
     ca_free((struct ca **)(uintptr_t)&load[1].ca);
 }
 
+static void on_refused(void *ctx, const uint8_t *sig, size_t len, const struct err *why)
+{
+    size_t *count = ctx;
+
+    (void)sig, (void)len;
+    assert_non_null(why);
+    assert_int_equal(why->id, ERR_TOKEN_PIN);
+    ++*count;
+}
+
+/* A PIN that was refused is given by no pool of the process again, whichever found it out. */
+static void pools_share_a_refusal(void **state)
+{
+    struct ca *ca[2] = {load_ca(false), load_ca(true)};
+    struct workers *pool[2];
+    struct config *config;
+    struct err e = {0};
+    char path[PATH_MAX];
+    sigset_t child, before;
+    sd_event *event;
+    size_t refused_count = 0, asked = 0;
+
+    (void)state;
+    write_file("etc/token.pin", "11111111\n");
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, &before);
+    paths_get(&st.paths, PATH_CONFIG, path);
+    ok(config_load(path, &config, &e));
+    assert_true(sd_event_new(&event) >= 0);
+    ok(workers_open(
+            &(struct workers_options){event, SIGNERD_TOKEN, ca[0], config, 0, NULL}, &pool[0], &e));
+    for (int n = 0; n < 3; n++) { /* opened and closed, as for each CRL */
+        ok(workers_open(&(struct workers_options){event, SIGNERD_TOKEN, ca[1], config, 1, pool[0]},
+                &pool[1], &e));
+        for (size_t i = 0; i < 2; i++) {
+            if (workers_sign(pool[i], "0text", 5, on_refused, &refused_count, &e) == 0)
+                asked++;
+            else
+                assert_int_equal(e.id, ERR_TOKEN_PIN);
+            err_clear(&e);
+        }
+        while (refused_count < asked)
+            assert_true(sd_event_run(event, 20000000) > 0);
+        workers_close(&pool[1]);
+    }
+    assert_true(asked >= 1);
+    assert_int_equal(station_logins(&st), 1);
+    workers_close(&pool[0]);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    sd_event_unref(event);
+    config_free(&config);
+    ca_free(&ca[0]);
+    ca_free(&ca[1]);
+}
+
 static int setup_plain(void **state)
 {
     (void)state;
@@ -604,6 +661,7 @@ int main(int argc, char **argv)
             TOKENS_TEST(an_idle_token_is_looked_after),
             TOKENS_TEST(two_in_flight_are_not_lost),
             cmocka_unit_test_setup_teardown(pools_live_side_by_side, setup_plain, teardown),
+            cmocka_unit_test_setup_teardown(pools_share_a_refusal, setup_plain, teardown),
     };
 
     if (argc > 1)

@@ -143,8 +143,9 @@ static int make_request(struct ceremony_station *s, const struct ceremony_option
     if (!s->cas.active && ceremony_files_token_missing(&s->files) &&
             ceremony_make_token(&s->files, s->config, e) < 0)
         return -1;
-    if (find_organization(s, o, &organization, e) == 0 && ceremony_station_login(s, e) == 0 &&
-            settle(s, e) >= 0 && make_key(s, o, &key, e) == 0 &&
+    if (find_organization(s, o, &organization, e) == 0 &&
+            ceremony_station_login(s, s->sections[0], e) == 0 && settle(s, e) >= 0 &&
+            make_key(s, o, &key, e) == 0 &&
             ceremony_request_pem(&s->token, &key, buf_str(&organization), ret_pem, e) == 0 &&
             ceremony_station_logout(s, e) == 0)
         r = ceremony_store_put_request(&s->paths, ret_pem, e);
@@ -166,6 +167,11 @@ static int hand_out(
             "The request (also in %s) waits for the root. When it is signed: keyline ca import "
             "CHAIN.pem\n",
             path);
+    if (s->section_count > 1)
+        fprintf(stderr,
+                "The key is in [%s] alone: bring it to the other tokens with their maker's tool "
+                "before.\n",
+                s->sections[0]);
     return 0;
 }
 
@@ -179,7 +185,7 @@ static int give_up(struct ceremony_station *s, struct err *e)
     if (ceremony_store_key(&s->paths, &name, &why) < 0 &&
             ceremony_store_request(&s->paths, &pem, &why) < 0)
         err_set(e, ERR_NOT_FOUND, "no request waits");
-    else if (ceremony_station_login(s, e) == 0 && settle(s, e) >= 0)
+    else if (ceremony_station_login(s, s->sections[0], e) == 0 && settle(s, e) >= 0)
         r = ceremony_station_logout(s, e);
     if (r == 0)
         printf("The request is given up; a certificate for it is of no use any more.\n");
@@ -330,21 +336,31 @@ static int confirm_root(const struct ca *ca, const struct ceremony_options *o, s
     return r;
 }
 
-static int prove_key(struct ceremony_station *s, const struct ca *next, struct err *e)
+static int prove_key_in(
+        struct ceremony_station *s, const char *section, const struct ca *next, struct err *e)
 {
     struct module_key_name guess;
     struct ceremony_key key;
 
+    if (ceremony_station_login(s, section, e) < 0)
+        return -1;
     if (ceremony_store_key(&s->paths, &guess, NULL) < 0)
         guess = s->configured;
-    if (ceremony_station_login(s, e) < 0)
-        return -1;
     if (ceremony_token_find(&s->token, next->cert, &guess, &key, e) < 0) {
         if (e->id == ERR_TOKEN_ABSENT || e->id == ERR_SIGNATURE)
             err_context(e, "the chain is not for a key of this station's token");
         return -1;
     }
     return ceremony_station_logout(s, e);
+}
+
+/* In every token of the station: one that lacks the key could not take over. */
+static int prove_key(struct ceremony_station *s, const struct ca *next, struct err *e)
+{
+    for (size_t i = 0; i < s->section_count; i++)
+        if (prove_key_in(s, s->sections[i], next, e) < 0)
+            return s->section_count > 1 ? err_context(e, "[%s]", s->sections[i]) : -1;
+    return 0;
 }
 
 static void say_active(const struct ca *ca)
@@ -450,7 +466,7 @@ static int roll_over(struct ceremony_station *s, const struct ceremony_options *
     struct ca *next = NULL;
     int done, r = -1;
 
-    if (ceremony_station_login(s, e) < 0)
+    if (ceremony_station_login(s, s->sections[0], e) < 0)
         return -1;
     done = settle(s, e);
     if (done == 1) {
@@ -475,6 +491,11 @@ int ceremony_rollover(const struct ceremony_options *o, struct err *e)
 
     if (r == 0 && !s.cas.active)
         r = err_set(e, ERR_NOT_FOUND, "there is no CA here yet: run 'keyline init'");
+    if (r == 0 && s.section_count > 1)
+        r = err_set(e, ERR_BAD_STATE,
+                "the new key would be in one of %zu tokens only: 'keyline ca request', then bring "
+                "it to the others, then 'ca import'",
+                s.section_count);
     if (r == 0)
         r = pending(&s, &waiting, e);
     if (r == 1)

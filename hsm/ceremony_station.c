@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "hsm/ceremony_store.h"
 #include "hsm/embedded.h"
+#include "hsm/pin_file.h"
 
 static int load_cas(struct ceremony_station *s, struct err *e)
 {
@@ -33,10 +34,9 @@ int ceremony_station_open(struct ceremony_station *s, struct err *e)
     paths_get(&s->paths, PATH_CONFIG, path);
     if (config_load(path, &s->config, e) < 0 ||
             ceremony_files_init(&s->files, &s->paths, s->config, e) < 0 ||
-            ceremony_store_lock(&s->paths, &s->lock, e) < 0 ||
-            module_key_name_parse(config_get(s->config, "token", "key_label"),
-                    config_get(s->config, "token", "key_id"), &s->configured, e) < 0)
+            ceremony_store_lock(&s->paths, &s->lock, e) < 0)
         return -1;
+    s->section_count = config_tokens(s->config, &s->sections);
     return load_cas(s, e);
 }
 
@@ -68,12 +68,17 @@ static void unlock_token(struct ceremony_station *s)
     become_self();
 }
 
-int ceremony_station_login(struct ceremony_station *s, struct err *e)
+int ceremony_station_login(struct ceremony_station *s, const char *section, struct err *e)
 {
     struct buf pin = BUF_INIT_SECRET;
+    char path[PATH_MAX];
     int r = -1;
 
-    if (file_read_secret(s->files.at[CEREMONY_PIN], &pin, e) < 0 || !buf_str(&pin)) {
+    pin_file_find(&s->paths, s->config, section, path);
+    if (module_key_name_parse(config_get(s->config, section, "key_label"),
+                config_get(s->config, section, "key_id"), &s->configured, e) < 0)
+        goto out;
+    if (file_read_secret(path, &pin, e) < 0 || !buf_str(&pin)) {
         err_context(e, "the PIN of the token");
         goto out;
     }
@@ -81,13 +86,15 @@ int ceremony_station_login(struct ceremony_station *s, struct err *e)
             (become_owner(s, e) < 0 || embedded_lock(&s->paths, &s->token_lock, e) < 0 ||
                     embedded_restore(&s->paths, e) < 0))
         goto out;
-    s->token.init_args = config_get(s->config, "token", "init_args");
-    r = ceremony_token_open(&s->token, config_get(s->config, "token", "module"),
-            config_get(s->config, "token", "label"), buf_str(&pin), e);
+    s->token.init_args = config_get(s->config, section, "init_args");
+    r = ceremony_token_open(&s->token, config_get(s->config, section, "module"),
+            config_get(s->config, section, "label"), buf_str(&pin), e);
 out:
     buf_done(&pin);
-    if (r < 0)
+    if (r < 0) {
+        ceremony_token_close(&s->token);
         unlock_token(s);
+    }
     return r;
 }
 

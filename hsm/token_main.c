@@ -18,31 +18,9 @@
 #include "base/paths.h"
 #include "hsm/checkpoint.h"
 #include "hsm/embedded.h"
+#include "hsm/pin_file.h"
 #include "hsm/token.h"
 #include "hsm/wire.h"
-
-/* pin_file of the token's section, else the PIN that systemd hands over (LoadCredential=token.pin),
- * else token.pin beside the configuration; for [token NAME] both are called token.NAME.pin: no
- * token is ever given another's PIN. */
-static void find_pin(
-        const struct paths *p, const struct config *c, const char *section, char out[PATH_MAX])
-{
-    const char *set = config_get(c, section, "pin_file");
-    const char *credentials = getenv("CREDENTIALS_DIRECTORY");
-    const char *own = strchr(section, ' '); /* before its own name */
-    char name[CONF_NAME_MAX + 16];
-
-    if (*set) {
-        snprintf(out, PATH_MAX, "%s", set);
-        return;
-    }
-    snprintf(name, sizeof name, "token%s%s.pin", own ? "." : "", own ? own + 1 : "");
-    if (credentials && snprintf(out, PATH_MAX, "%s/%s", credentials, name) < PATH_MAX &&
-            access(out, F_OK) == 0)
-        return;
-    paths_get(p, PATH_TOKEN_PIN, out);
-    snprintf(strrchr(out, '/') + 1, sizeof name, "%s", name);
-}
 
 struct worker {
     struct paths paths;
@@ -69,7 +47,7 @@ static int open_token(struct worker *w, struct err *e)
     };
     int lock = -1, r = -1;
 
-    find_pin(&w->paths, w->config, w->section, w->pin_file);
+    pin_file_find(&w->paths, w->config, w->section, w->pin_file);
     if (!embedded_env(&w->paths))
         return token_open(&o, &w->token, e);
     /* held until the login is over: only then do the token's files have their content again */

@@ -47,6 +47,7 @@ void doctor_check_approvers(const struct doctor *d, struct doctor_finding *f);
 void doctor_check_module(const struct doctor *d, struct doctor_finding *f);
 void doctor_check_signer(const struct doctor *d, struct doctor_finding *f);
 void doctor_check_pin(const struct doctor *d, struct doctor_finding *f);
+void doctor_pin_path(const struct doctor *d, const char *section, char out[PATH_MAX]);
 void doctor_check_put_away(const struct doctor *d, struct doctor_finding *f);
 void doctor_check_objects(const struct doctor *d, struct doctor_finding *f);
 void doctor_check_copy(const struct doctor *d, struct doctor_finding *f);

@@ -18,7 +18,7 @@
 #include "station/cli/doctor.h"
 #include "station/cli/pem.h"
 
-#define DAY_S         86400
+#define DAY_S 86400
 #define RENEW                                                                                      \
     "Roll the CA over: 'keyline ca rollover', or 'keyline ca request' with a root elsewhere."
 

@@ -11,17 +11,21 @@
 #include "base/config.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "base/limits.h"
 #include "station/cli/cli.h"
 #include "station/cli/doctor.h"
 
 void doctor_check_module(const struct doctor *d, struct doctor_finding *f)
 {
-    const char *module = config_get(d->config, "token", "module");
-    if (access(module, R_OK) < 0)
-        doctor_find(f, DOCTOR_FAIL, "Install the HSM's module, or correct [token] module.",
-                "%s: %s", module, strerror(errno));
-    else
-        doctor_find(f, DOCTOR_OK, NULL, "%s", module);
+    const char *const *sections;
+    size_t n = config_tokens(d->config, &sections);
+    for (size_t i = 0; i < n; i++) {
+        const char *module = config_get(d->config, sections[i], "module");
+        if (access(module, R_OK) < 0)
+            doctor_find(f, DOCTOR_FAIL, "Install the HSM's module, or correct its path.",
+                    "[%s] %s: %s", sections[i], module, strerror(errno));
+    }
+    doctor_find(f, DOCTOR_OK, NULL, "%zu: every module is there", n);
 }
 
 void doctor_check_signer(const struct doctor *d, struct doctor_finding *f)
@@ -46,28 +50,35 @@ void doctor_check_signer(const struct doctor *d, struct doctor_finding *f)
 
 /* ---- PINs and keys that lie about */
 
-static void pin_path(const struct doctor *d, char out[PATH_MAX])
+/* What systemd hands over is out of sight; its source is this file. */
+void doctor_pin_path(const struct doctor *d, const char *section, char out[PATH_MAX])
 {
-    const char *set = config_get(d->config, "token", "pin_file");
+    const char *set = config_get(d->config, section, "pin_file"), *own = strchr(section, ' ');
     paths_get(&d->paths, PATH_TOKEN_PIN, out);
     if (*set)
         snprintf(out, PATH_MAX, "%s", set);
+    else if (own)
+        snprintf(strrchr(out, '/') + 1, CONF_NAME_MAX + 16, "token.%s.pin", own + 1);
 }
 
 void doctor_check_pin(const struct doctor *d, struct doctor_finding *f)
 {
-    struct buf pin = BUF_INIT_SECRET;
-    struct err e = {0};
-    char path[PATH_MAX];
-    pin_path(d, path);
-    if (access(path, R_OK) < 0 && errno == EACCES)
-        doctor_unseen(f, path);
-    else if (file_read_secret(path, &pin, &e))
-        doctor_find(f, DOCTOR_FAIL,
-                "Put the PIN on the first line of that file, for its owner alone.", "%s", e.msg);
-    else
-        doctor_find(f, DOCTOR_OK, NULL, "%s", path);
-    buf_done(&pin);
+    const char *const *sections;
+    size_t n = config_tokens(d->config, &sections);
+    for (size_t i = 0; i < n; i++) {
+        struct buf pin = BUF_INIT_SECRET;
+        struct err e = {0};
+        char path[PATH_MAX];
+        doctor_pin_path(d, sections[i], path);
+        if (access(path, R_OK) < 0 && errno == EACCES)
+            doctor_unseen(f, path);
+        else if (file_read_secret(path, &pin, &e))
+            doctor_find(f, DOCTOR_FAIL,
+                    "Put the PIN on the first line of that file, for its owner alone.", "%s",
+                    e.msg);
+        buf_done(&pin);
+    }
+    doctor_find(f, DOCTOR_OK, NULL, "%zu PIN files, for their owner alone", n);
 }
 
 void doctor_check_put_away(const struct doctor *d, struct doctor_finding *f)

@@ -40,8 +40,13 @@ configure slot\ 01 'port = /dev/no-such-port' 'driver = keyline'
 says slots WARN no-such-port
 sed -i '/^\[slot 01\]/,$d' "$etc/keyline.conf"
 configure token 'module = /no/such/module.so'
-says token FAIL /no/such/module.so
+says token FAIL "[token] /no/such/module.so"
 sed -i '/^\[token\]$/,$d' "$etc/keyline.conf"
+
+configure 'token two' 'label = two' 'module = /no/such/second.so'
+says token FAIL "[token two] /no/such/second.so"
+says "token PIN" FAIL token.two.pin
+sed -i '/^\[token two\]$/,$d' "$etc/keyline.conf"
 
 keep "$etc/token.pin"
 chmod 644 "$etc/token.pin"

@@ -417,6 +417,27 @@ static void a_key_that_could_leave_is_refused(void **state)
     EVP_PKEY_free(key);
 }
 
+/* A second token that has not got the new key could not take over: nothing goes into force before it
+ * has. */
+static void every_token_needs_the_key(void **state)
+{
+    (void)state;
+    make_root("-newkey ec -pkeyopt ec_paramgen_curve:P-256");
+    did("SOFTHSM2_CONF=$PWD/etc/softhsm2.conf softhsm2-util --init-token --free --label two "
+        "--so-pin 12345678 --pin 24681357 && (umask 077; echo 24681357 >etc/token.two.pin)");
+    station_config(&st, "[token two]\nmodule = /usr/lib/softhsm/libsofthsm2.so\nlabel = two\n");
+    assert_int_equal(sh("%s ca rollover", CEREMONY), 1);
+    said("one of 2 tokens only");
+    did("%s ca request --out issuing.csr", CEREMONY);
+    said("bring it to the other tokens");
+    sign_request("issuing.csr", "");
+    assert_int_equal(sh("%s ca import chain.pem --yes", CEREMONY), 1);
+    said("[token two]: the chain is not for a key");
+    station_config(&st, "");
+    did("%s ca import chain.pem --yes", CEREMONY);
+    serves(0);
+}
+
 /* ---- stations that begin without a CA */
 
 static void a_fresh_station(void **state)
@@ -559,6 +580,7 @@ int main(int argc, char **argv)
             cmocka_unit_test_setup_teardown(a_ca_that_ends, setup, teardown),
             cmocka_unit_test_setup_teardown(strangers_are_refused, setup, teardown),
             cmocka_unit_test_setup_teardown(a_key_that_could_leave_is_refused, setup, teardown),
+            cmocka_unit_test_setup_teardown(every_token_needs_the_key, setup, teardown),
             cmocka_unit_test_setup_teardown(a_fresh_station, setup, teardown),
             cmocka_unit_test_setup_teardown(wrong_words, setup, teardown),
     };

@@ -65,6 +65,16 @@ static void on_revoked(void *ctx)
     crl_keeper_revoked(signer.crls);
 }
 
+/* In LeakSanitizer; absent without it. */
+void __lsan_register_root_region(const void *begin, size_t size) __attribute__((weak));
+
+/* The nonce key has pages of its own, locked: what they point to would be taken for lost. */
+static void show_nonce_key(void)
+{
+    if (__lsan_register_root_region)
+        __lsan_register_root_region(signer.nonce_key, 64);
+}
+
 static void open_signer(void)
 {
     struct keeper_parts keeper;
@@ -89,6 +99,7 @@ static void open_signer(void)
     paths_get(&signer.paths, PATH_APPROVERS, path);
     must(authority_open(path, &signer.authority, &e) == 0 &&
             nonce_key_new(&signer.nonce_key, &e) == 0);
+    show_nonce_key();
     snprintf(path, sizeof path, "%s/ledger", fuzz_dir());
     must(ledger_open(path, &signer.ledger, &e) == 0);
     must(workers_open(&(struct workers_options){.event = signer.event}, &signer.workers, &e) == 0);

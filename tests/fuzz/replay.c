@@ -232,6 +232,7 @@ int main(int argc, char **argv)
     pid = fork();
     must(pid >= 0);
     if (!pid) {
+        fuzz_silence();
         run_all(argv + 1);
         exit(0);
     }

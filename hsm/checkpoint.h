@@ -5,7 +5,7 @@
  * A checkpoint's tail: the CA's subjectKeyIdentifier, SHA-256 of the index in use (ledger_index_digest()), signature over
  *   "keyline-ledger-checkpoint-v1\n" | ledger id 32 | u64 size | chain 32 | u64 Unix ms | u8 flags | index 32
  * which can be nothing else, because all else a CA key signs is DER. A mark:
- *   "keyline-mark-v1\n" | u64 number of writes | ledger id 32 | u64 size | chain 32                  All numbers big-endian. */
+ *   "keyline-mark-v1\n" | u64 number | ledger id 32 | u64 size | chain 32                  All numbers big-endian. */
 #pragma once
 #include "hsm/ledger.h"
 
@@ -40,7 +40,7 @@ int checkpoint_verify(const struct ledger_entry *entry, const uint8_t id[32],
         const struct ca_set *cas, struct err *e);
 
 struct mark {
-    uint64_t writes; /* the higher one of two is the newer */
+    uint64_t writes; /* a number, rising: the higher one of two is the newer */
     struct ledger_state state;
 };
 void mark_encode(const struct mark *m, uint8_t ret[MARK_BYTES]);

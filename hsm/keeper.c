@@ -1,6 +1,5 @@
 /* The ledger's keeper. Promises: nobody gets a first certificate before the token agreed with the
- * ledger; the mark in the token is never ahead of the disk; an entry of somebody else is never
- * committed in his place, so that he hears of it when that fails. */
+ * ledger; the mark in the token is never ahead of the disk. */
 #include "hsm/keeper.h"
 #include <errno.h>
 #include <signal.h>
@@ -39,9 +38,6 @@ struct keeper {
     uint64_t signed_groups;       /* groups of the ledger when it was committed */
     uint64_t signed_bytes, marked_bytes;
     uint8_t named[LEDGER_INDEX_DIGEST]; /* the index in it */
-    struct buf tail;                    /* of one that is signed and not in the ledger yet */
-    struct ledger_entry entry;
-    bool pending;
 };
 
 static const char *const binding_names[KEEPER_BINDING_COUNT] = {
@@ -116,7 +112,10 @@ static int judge_mark(struct keeper *k, const uint8_t *answer, size_t len, struc
         set_binding(k, KEEPER_MARK, NULL, 0);
         return 0;
     }
-    if (k->parts.mark_kept && !k->parts.accept)
+    /* of several tokens it may be one that was not written to yet */
+    if (k->parts.mark_kept && !k->parts.accept && workers_tokens(k->parts.workers) > 1)
+        log_warning("ledger-mark-absent", LOG_STR("effect", "an old copy is not noticed now"));
+    else if (k->parts.mark_kept && !k->parts.accept)
         return err_set(e, ERR_LEDGER,
                 "the ledger says that the HSM has a mark of it for station '%s', but it has none: "
                 "it "
@@ -197,9 +196,11 @@ static void write_mark(struct keeper *k)
 {
     uint8_t bytes[MARK_BYTES];
     struct err e = {0};
+    uint64_t now_ms = (uint64_t)time_now_ms();
 
     k->busy = true;
-    k->mark.writes++;
+    /* higher than any in whichever token this comes to: they count by the clock */
+    k->mark.writes = k->mark.writes < now_ms ? now_ms : k->mark.writes + 1;
     ledger_state(k->parts.ledger, &k->mark.state);
     mark_encode(&k->mark, bytes);
     if (workers_mark(k->parts.workers, k->parts.station, bytes, on_mark_written, k, &e) < 0)
@@ -214,7 +215,7 @@ static bool is_unsigned(const struct keeper *k)
            memcmp(ledger_index_digest(k->parts.ledger), k->named, sizeof k->named) != 0;
 }
 
-static void on_committed(struct keeper *k)
+static void on_recorded(struct keeper *k)
 {
     struct ledger *l = k->parts.ledger;
     struct err e = {0};
@@ -231,38 +232,24 @@ static void on_committed(struct keeper *k)
         vouch(k);
 }
 
-/* Alone in its group: the entries of others that wait are for them to commit. */
-static void commit_pending(struct keeper *k)
-{
-    struct err e = {0};
-
-    if (!k->pending || ledger_waiting(k->parts.ledger))
-        return;
-    k->pending = k->busy = false;
-    if (ledger_add(k->parts.ledger, &k->entry, &e) == 0 && ledger_commit(k->parts.ledger, &e) == 0)
-        on_committed(k);
-    else
-        put_off(k, "ledger-checkpoint-not-written", &e, &k->sign_due);
-}
-
 static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct err *why)
 {
     struct keeper *k = ctx;
     int64_t now = time_monotonic_ms(), pause = (now - k->asked_ms) * SIGN_SHARE;
+    struct buf tail = BUF_INIT;
+    struct ledger_entry entry;
     struct err e = {0};
 
+    k->busy = false;
     k->sign_due = now + (pause > SIGN_EVERY_MS ? pause : SIGN_EVERY_MS);
-    buf_reset(&k->tail);
-    if (!why &&
-            checkpoint_entry(&k->checkpoint, k->parts.ca, sig, len, &k->tail, &k->entry, &e) < 0)
-        why = &e;
-    if (why) {
-        k->busy = false;
+    if (why)
         put_off(k, "ledger-checkpoint-not-signed", why, &k->sign_due);
-    } else {
-        k->pending = true; /* and busy until it is in the ledger */
-        commit_pending(k);
-    }
+    else if (checkpoint_entry(&k->checkpoint, k->parts.ca, sig, len, &tail, &entry, &e) < 0 ||
+             k->parts.record(k->parts.ctx, &entry, &e) < 0)
+        put_off(k, "ledger-checkpoint-not-written", &e, &k->sign_due);
+    else
+        on_recorded(k);
+    buf_done(&tail);
     schedule(k);
 }
 
@@ -373,7 +360,6 @@ static int on_post(sd_event_source *s, void *ctx)
     (void)s;
     if (!ledger_usable(k->parts.ledger))
         sd_event_exit(k->parts.event, EXIT_FAILURE); /* a new process can trust the disk again */
-    commit_pending(k);
     if (!k->child && ledger_unsaved(k->parts.ledger) >= SAVE_ENTRIES &&
             time_monotonic_ms() >= k->save_due)
         save(k);
@@ -412,7 +398,6 @@ void keeper_close(struct keeper **pk)
     sd_event_source_disable_unref(k->post);
     sd_event_source_disable_unref(k->timer);
     sd_event_source_disable_unref(k->child);
-    buf_done(&k->tail);
     free(k);
     *pk = NULL;
 }

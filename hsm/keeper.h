@@ -9,6 +9,7 @@ struct ca;
 struct err;
 struct keeper;
 struct ledger;
+struct ledger_entry;
 struct workers;
 
 struct keeper_parts {
@@ -20,9 +21,11 @@ struct keeper_parts {
     int64_t mark_every_ms; /* how often the token's memory is written to */
     bool mark_kept;        /* what checkpoint_check() said */
     bool accept; /* take the ledger as it is, say so in it, set the mark anew, and end the event loop */
+    /* Makes an entry durable, together with what others have waiting, who are told. */
+    int (*record)(void *ctx, const struct ledger_entry *entry, struct err *e);
     /* e NULL: the ledger is vouched for, once; else why not yet, or why never (ledger_fault()). */
     void (*on_vouched)(void *ctx, const struct err *e);
-    void *ctx;
+    void *ctx; /* of both */
 };
 enum keeper_binding {
     KEEPER_UNKNOWN, /* the token was not asked yet */

@@ -97,12 +97,24 @@ static void on_revoked(void *ctx)
         crl_keeper_revoked(s->crls);
 }
 
+static int record(void *ctx, const struct ledger_entry *entry, struct err *e)
+{
+    const struct signer *s = ctx;
+
+    return issuer_record(s->issuer, entry, e);
+}
+
+/* Only now: from an old copy of the ledger a CRL would be made that lacks revocations. */
 static void on_vouched(void *ctx, const struct err *why)
 {
     struct signer *s = ctx;
+    struct err e = {0};
 
-    if (s->issuer)
-        issuer_resume(s->issuer, why);
+    issuer_resume(s->issuer, why);
+    if (!why && signer_crls_open(s, &e) < 0) {
+        log_err(LOG_ERR, "crls-not-started", &e);
+        sd_event_exit(s->event, EXIT_FAILURE);
+    }
 }
 
 static int open_issuer(struct signer *s, struct err *e)
@@ -125,8 +137,11 @@ static int open_issuer(struct signer *s, struct err *e)
 
 static int signer_start(struct signer *s, enum purpose why, struct err *e)
 {
-    struct keeper_parts keeper = {
-            .event = s->event, .station = s->station, .on_vouched = on_vouched, .ctx = s};
+    struct keeper_parts keeper = {.event = s->event,
+            .station = s->station,
+            .record = record,
+            .on_vouched = on_vouched,
+            .ctx = s};
     char path[PATH_MAX];
 
     paths_get(&s->paths, PATH_CONFIG, path);
@@ -138,11 +153,11 @@ static int signer_start(struct signer *s, enum purpose why, struct err *e)
     keeper.workers = s->workers;
     keeper.mark_every_ms = config_num(s->config, "token", "mark_every_s") * 1000;
     keeper.accept = why == ACCEPT_LEDGER;
-    if (keeper_open(&keeper, &s->keeper, e) < 0 || open_issuer(s, e) < 0)
+    if (open_issuer(s, e) < 0 || keeper_open(&keeper, &s->keeper, e) < 0)
         return -1;
     if (why == ACCEPT_LEDGER)
         return 0;
-    if (scrubber_open(s->event, s->ledger, &s->scrubber, e) < 0 || signer_crls_open(s, e) < 0 ||
+    if (scrubber_open(s->event, s->ledger, &s->scrubber, e) < 0 ||
             ca_watch_open(s->event, &s->paths, s->ca, &s->ca_watch, e) < 0)
         return -1;
     return signer_door_open(s, e);

@@ -52,6 +52,12 @@ static void write_at(enum path_id id, const void *bytes, size_t len)
     must(file_mkdirs(dir, 0700, &e) == 0 && file_write(path, bytes, len, 0600, &e) == 0);
 }
 
+static int record(void *ctx, const struct ledger_entry *entry, struct err *e)
+{
+    (void)ctx;
+    return issuer_record(signer.issuer, entry, e);
+}
+
 static void on_vouched(void *ctx, const struct err *why)
 {
     (void)ctx;
@@ -120,6 +126,7 @@ static void open_signer(void)
             .ledger = signer.ledger,
             .workers = signer.workers,
             .station = signer.station,
+            .record = record,
             .on_vouched = on_vouched};
     must(scrubber_open(signer.event, signer.ledger, &signer.scrubber, &e) == 0);
     must(keeper_open(&keeper, &signer.keeper, &e) == 0);

@@ -53,6 +53,19 @@ static int read_all(int fd, const char *path, size_t max, struct buf *out, struc
     }
 }
 
+bool file_changed(const char *path, struct file_stamp *seen)
+{
+    struct file_stamp now = {0};
+    struct stat st;
+    if (stat(path, &st) == 0)
+        now = (struct file_stamp){st.st_ino, st.st_size, st.st_mtim};
+    bool same = now.inode == seen->inode && now.size == seen->size &&
+                now.modified.tv_sec == seen->modified.tv_sec &&
+                now.modified.tv_nsec == seen->modified.tv_nsec;
+    *seen = now;
+    return !same;
+}
+
 int file_read(const char *path, size_t max, struct buf *out, struct err *e)
 {
     int fd = open_for_read(path, e);

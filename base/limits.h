@@ -50,6 +50,9 @@
 #define ROOT_EXPIRY_NOTICE_DAYS 730               /* a new root has to reach every relying party before the old one ends */
 #define APPROVER_EXPIRY_NOTICE_DAYS 30            /* a new approver is a file in a directory */
 #define NONCE_BYTES           32u
+#define BLOCKED_KEYS_MAX      100000u              /* digests of blocked-keys.txt: 3 MB of the signer's memory */
+#define BLOCKED_FILE_MAX      (16u << 20)          /* as many lines with a word of comment each */
+#define PROFILE_BYTES_MAX     65536u               /* a profile file */
 #define NONCE_VALID_S         300                  /* RSA-4096 key generation on a small MCU takes minutes */
 
 /* device link (docs/link-protocol.md states the wire's own limits) */

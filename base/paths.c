@@ -23,6 +23,8 @@ static const struct {
         [PATH_CA_RETIRED] = {offsetof(struct paths, etc), "ca/retired"},
         [PATH_CA_REQUEST] = {offsetof(struct paths, etc), "ca/request.pem"},
         [PATH_CA_KEY] = {offsetof(struct paths, etc), "ca/request.key"},
+        [PATH_PROFILES] = {offsetof(struct paths, etc), "profiles"},
+        [PATH_BLOCKED_KEYS] = {offsetof(struct paths, etc), "blocked-keys.txt"},
         [PATH_TOKEN_PIN] = {offsetof(struct paths, etc), "token.pin"},
         [PATH_SOFTHSM_CONF] = {offsetof(struct paths, etc), "softhsm2.conf"},
         [PATH_TOKENS] = {offsetof(struct paths, state), "signer/tokens"},

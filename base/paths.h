@@ -19,6 +19,8 @@ enum path_id {
     PATH_CA_RETIRED,    /* etc/ca/retired/: chains of CAs that were active before, KEYID.pem */
     PATH_CA_REQUEST,    /* etc/ca/request.pem: the request that an offline root has yet to answer */
     PATH_CA_KEY,        /* etc/ca/request.key: the CKA_ID of the key that is being made for it */
+    PATH_PROFILES,      /* etc/profiles/: certificate profiles, NAME.json each */
+    PATH_BLOCKED_KEYS,  /* etc/blocked-keys.txt: device keys to refuse */
     PATH_TOKEN_PIN,     /* etc/token.pin (0600) unless [token] pin_file says otherwise */
     PATH_SOFTHSM_CONF,  /* etc/softhsm2.conf: of the embedded token */
     PATH_TOKENS,        /* state/signer/tokens/: the embedded token's directory */

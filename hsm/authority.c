@@ -2,12 +2,10 @@
  * anchors that are in the file now; an anchor that is taken out counts no longer from the next call
  * on. Decides nothing about time, place or rows. */
 #include "hsm/authority.h"
-#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -29,8 +27,8 @@ struct known {
 };
 struct authority {
     char *path;
-    ASN1_OBJECT *policy; /* NULL: none is asked for */
-    struct stat seen;    /* of the file that store was made from */
+    ASN1_OBJECT *policy;    /* NULL: none is asked for */
+    struct file_stamp seen; /* of the file that store was made from */
     X509_STORE *store;
     struct known *known; /* TICKETS_MAX */
 };
@@ -109,17 +107,9 @@ out:
 
 static int refresh(struct authority *a, struct err *e)
 {
-    struct stat st;
+    bool changed = file_changed(a->path, &a->seen);
 
-    memset(&st, 0, sizeof st);
-    if (stat(a->path, &st) < 0 && errno != ENOENT)
-        return err_set_errno(e, errno, "look at %s", a->path);
-    if (a->store && st.st_ino == a->seen.st_ino && st.st_size == a->seen.st_size &&
-            st.st_mtim.tv_sec == a->seen.st_mtim.tv_sec &&
-            st.st_mtim.tv_nsec == a->seen.st_mtim.tv_nsec)
-        return 0;
-    a->seen = st;
-    return load(a, e);
+    return changed || !a->store ? load(a, e) : 0;
 }
 
 int authority_open(const char *path, struct authority **ret, struct err *e)

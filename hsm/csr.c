@@ -3,7 +3,6 @@
  * this nonce. Trusts no name in it. */
 #include "hsm/csr.h"
 #include <openssl/asn1t.h>
-#include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/objects.h>
@@ -13,11 +12,8 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/text.h"
+#include "hsm/key_check.h"
 #include "hsm/verifier.h"
-
-#define RSA_BITS_MIN          2048
-#define RSA_BITS_MAX          4096
-#define RSA_EXPONENT_BITS_MAX 64 /* larger ones only make every verifier slow */
 
 struct csr_reader {
     struct verifier *p256;
@@ -66,7 +62,9 @@ ASN1_SEQUENCE(REQUEST) = {
     static const int wanted[CSR_KEY_COUNT] = {
             [CSR_KEY_P256] = V_ASN1_OBJECT,
             [CSR_KEY_P384] = V_ASN1_OBJECT,
-            [CSR_KEY_RSA] = V_ASN1_NULL,
+            [CSR_KEY_RSA_2048] = V_ASN1_NULL,
+            [CSR_KEY_RSA_3072] = V_ASN1_NULL,
+            [CSR_KEY_RSA_4096] = V_ASN1_NULL,
             [CSR_KEY_ED25519] = V_ASN1_UNDEF,
     };
     X509_ALGOR *algor = NULL;
@@ -83,38 +81,27 @@ ASN1_SEQUENCE(REQUEST) = {
     return 0;
 }
 
-static int check_rsa(EVP_PKEY *pkey, struct err *e)
+/* Other sizes are no stronger than the next smaller one and surprise verifiers. */
+static int check_rsa_size(EVP_PKEY *pkey, enum csr_key *ret, struct err *e)
 {
-    BIGNUM *n = NULL, *exponent = NULL;
-    int bits = EVP_PKEY_get_bits(pkey), r = -1;
+    static const int sizes[] = {2048, 3072, 4096};
+    int bits = EVP_PKEY_get_bits(pkey);
 
-    if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX)
-        return err_set(e, ERR_KEY_WEAK, "an RSA key of %d bits: %d to %d are allowed", bits,
-                RSA_BITS_MIN, RSA_BITS_MAX);
-    if (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1 ||
-            EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &exponent) != 1)
-        err_set(e, ERR_CSR, "the RSA key cannot be read");
-    else if (!BN_is_odd(n))
-        err_set(e, ERR_KEY_WEAK, "the RSA modulus is even");
-    else if (!BN_is_odd(exponent) || BN_num_bits(exponent) < 17 ||
-             BN_num_bits(exponent) > RSA_EXPONENT_BITS_MAX)
-        err_set(e, ERR_KEY_WEAK, "the RSA exponent must be odd and between 65537 and 2^%d",
-                RSA_EXPONENT_BITS_MAX);
-    else
-        r = 0;
-    BN_free(n);
-    BN_free(exponent);
-    return r;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (bits == sizes[i]) {
+            *ret = CSR_KEY_RSA_2048 + (enum csr_key)i;
+            return 0;
+        }
+    return err_set(e, bits < sizes[0] ? ERR_KEY_WEAK : ERR_KEY_TYPE,
+            "an RSA key of %d bits: they have 2048, 3072 or 4096", bits);
 }
 
 static int check_kind(EVP_PKEY *pkey, enum csr_key *ret, struct err *e)
 {
     char group[32] = "";
 
-    if (EVP_PKEY_is_a(pkey, "RSA")) {
-        *ret = CSR_KEY_RSA;
-        return check_rsa(pkey, e);
-    }
+    if (EVP_PKEY_is_a(pkey, "RSA"))
+        return check_rsa_size(pkey, ret, e);
     if (EVP_PKEY_is_a(pkey, "ED25519")) {
         *ret = CSR_KEY_ED25519;
         return 0;
@@ -349,7 +336,7 @@ int csr_read(struct csr_reader *reader, const uint8_t *der, size_t len,
     if (!req || at != der + len || ASN1_INTEGER_get(req->info->version) != X509_REQ_VERSION_1)
         err_set(e, ERR_CSR, "the request is not one DER PKCS#10 structure");
     else if (read_key(reader, req->info->spki, keys, ret, &pkey, e) == 0 &&
-             check_digest(req, ret->key, e) == 0 &&
+             key_check(ret, pkey, e) == 0 && check_digest(req, ret->key, e) == 0 &&
              check_signature(reader, req, ret, &pkey, e) == 0)
         r = check_challenge(req, nonce, e);
     EVP_PKEY_free(pkey);

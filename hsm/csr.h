@@ -14,7 +14,9 @@ struct err;
 enum csr_key {
     CSR_KEY_P256,
     CSR_KEY_P384,
-    CSR_KEY_RSA, /* 2048 to 4096 bits */
+    CSR_KEY_RSA_2048,
+    CSR_KEY_RSA_3072,
+    CSR_KEY_RSA_4096,
     CSR_KEY_ED25519,
     CSR_KEY_COUNT
 };

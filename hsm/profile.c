@@ -12,8 +12,8 @@ static const struct profile profiles[] = {
         {
                 .name = "idevid",
                 .reference = "IEEE 802.1AR-2018, clause 8",
-                .keys = 1u << CSR_KEY_P256 | 1u << CSR_KEY_P384 | 1u << CSR_KEY_RSA |
-                        1u << CSR_KEY_ED25519,
+                .keys = 1u << CSR_KEY_P256 | 1u << CSR_KEY_P384 | 1u << CSR_KEY_RSA_2048 |
+                        1u << CSR_KEY_RSA_3072 | 1u << CSR_KEY_RSA_4096 | 1u << CSR_KEY_ED25519,
                 .key_usage = CERT_KU_DIGITAL_SIGNATURE,
                 .client_auth = true,
                 .hardware_module_name = true,

@@ -8,6 +8,7 @@
 #include "base/merkle.h"
 #include "base/text.h"
 #include "hsm/authority.h"
+#include "hsm/blocked_keys.h"
 #include "hsm/nonce.h"
 #include "hsm/profile.h"
 #include "hsm/signer_client.h"
@@ -58,7 +59,8 @@ int request_check(const struct request_rules *rules, const struct signer_issue *
             nonce_check(rules->nonce_key, time_now_ms(), rules->nonce_valid_s, ret->ticket->job,
                     q->row_index, q->nonce, e) < 0 ||
             csr_read(rules->reader, q->csr, q->csr_len, q->nonce, ret->profile->keys, &ret->csr,
-                    e) < 0)
+                    e) < 0 ||
+            blocked_keys_check(rules->blocked_keys, ret->csr.spki_sha256, e) < 0)
         return -1;
     memcpy(ret->entry.spki_sha256, ret->csr.spki_sha256, sizeof ret->entry.spki_sha256);
     return 0;

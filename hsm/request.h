@@ -9,6 +9,7 @@
 #include "hsm/ledger.h"
 
 struct authority;
+struct blocked_keys;
 struct csr_reader;
 struct err;
 struct nonce_key;
@@ -19,6 +20,7 @@ struct ticket;
 /* What requests are judged by. */
 struct request_rules {
     struct authority *authority;
+    struct blocked_keys *blocked_keys;
     const struct nonce_key *nonce_key;
     const char *station;
     int64_t nonce_valid_s;

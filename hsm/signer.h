@@ -7,6 +7,7 @@
 #include "hsm/ca.h"
 
 struct authority;
+struct blocked_keys;
 struct bus_server;
 struct ca_watch;
 struct config;
@@ -27,6 +28,7 @@ struct signer {
     const struct ca *ca; /* the active one of them */
     struct ca_watch *ca_watch;
     struct authority *authority;
+    struct blocked_keys *blocked_keys;
     struct ledger *ledger;
     struct workers *workers;
     struct nonce_key *nonce_key;

@@ -18,6 +18,7 @@
 #include "base/paths.h"
 #include "base/text.h"
 #include "hsm/authority.h"
+#include "hsm/blocked_keys.h"
 #include "hsm/ca.h"
 #include "hsm/ca_watch.h"
 #include "hsm/checkpoint.h"
@@ -64,9 +65,10 @@ static int open_ledger(struct signer *s, enum purpose why, bool *ret_mark_kept, 
 static int open_parts(struct signer *s, enum purpose why, bool *ret_mark_kept, struct err *e)
 {
     const char *policy;
-    char approvers[PATH_MAX], ledger[PATH_MAX], program[PATH_MAX], dir[PATH_MAX];
+    char approvers[PATH_MAX], blocked[PATH_MAX], ledger[PATH_MAX], program[PATH_MAX], dir[PATH_MAX];
 
     paths_get(&s->paths, PATH_APPROVERS, approvers);
+    paths_get(&s->paths, PATH_BLOCKED_KEYS, blocked);
     paths_get(&s->paths, PATH_LEDGER, ledger);
     paths_program("signerd-token", program);
     if (ca_set_load(&s->paths, &s->cas, e) < 0)
@@ -78,7 +80,9 @@ static int open_parts(struct signer *s, enum purpose why, bool *ret_mark_kept, s
     *strrchr(dir, '/') = '\0';
     if (file_mkdirs(dir, 0750, e) < 0 || file_mkdirs(s->paths.run, 0750, e) < 0 ||
             open_ledger(s, why, ret_mark_kept, e) < 0 ||
-            authority_open(approvers, &s->authority, e) < 0 || nonce_key_new(&s->nonce_key, e) < 0)
+            authority_open(approvers, &s->authority, e) < 0 ||
+            blocked_keys_open(blocked, &s->blocked_keys, e) < 0 ||
+            nonce_key_new(&s->nonce_key, e) < 0)
         return -1;
     policy = config_get(s->config, "signer", "approver_policy");
     if (*policy && authority_require(s->authority, policy, e) < 0)
@@ -125,6 +129,7 @@ static int open_issuer(struct signer *s, struct err *e)
             .ledger = s->ledger,
             .workers = s->workers,
             .rules = {.authority = s->authority,
+                    .blocked_keys = s->blocked_keys,
                     .nonce_key = s->nonce_key,
                     .station = s->station,
                     .nonce_valid_s = config_num(s->config, "signer", "nonce_valid_s")},
@@ -174,6 +179,7 @@ static void signer_stop(struct signer *s)
     scrubber_close(&s->scrubber);
     bus_server_close(&s->door);
     nonce_key_free(&s->nonce_key);
+    blocked_keys_close(&s->blocked_keys);
     authority_close(&s->authority);
     ledger_close(&s->ledger);
     ca_set_done(&s->cas);

@@ -251,13 +251,13 @@ static void idevid_fields(void **state)
 
 static void every_key_and_ca(void **state)
 {
-    static const char *const cas[] = {"P-256", "P-384", "RSA:2048"};
+    static const char *const cas[] = {"P-256", "P-384", "RSA:2048", "ED25519"};
     static const char *const devices[] = {"P-256", "P-384", "RSA:2048", "ED25519"};
     struct row row = {0};
 
     (void)state;
     add(&row, "device_name", "dev-1");
-    for (size_t c = 0; c < 3; c++)
+    for (size_t c = 0; c < 4; c++)
         for (size_t d = 0; d < 4; d++) {
             EVP_PKEY *ca_key = help_key(cas[c]), *key = help_key(devices[d]);
             struct buf der = BUF_INIT;
@@ -347,7 +347,7 @@ static void request_refusals(void **state)
     ok(csr_check(der.data, der.len, nonce, ALL_KEYS, &csr, &e));
     assert_int_equal(csr.key, CSR_KEY_P256);
     refused(csr_check(der.data, der.len, other, ALL_KEYS, &csr, &e), POSSESSION);
-    refused(csr_check(der.data, der.len, nonce, 1u << CSR_KEY_RSA, &csr, &e), KEY_TYPE);
+    refused(csr_check(der.data, der.len, nonce, 1u << CSR_KEY_RSA_2048, &csr, &e), KEY_TYPE);
     refused(csr_check(der.data, 0, nonce, ALL_KEYS, &csr, &e), CSR);
     for (size_t len = 0; len < der.len; len++)
         refused(csr_check(der.data, len, nonce, ALL_KEYS, &csr, &e), CSR);

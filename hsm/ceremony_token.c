@@ -3,6 +3,7 @@
  * the public half. */
 #include "hsm/ceremony_token.h"
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
@@ -11,17 +12,20 @@
 #include "hsm/key_search.h"
 
 #define SLOTS_MAX 64
-#define RSA_BITS  3072
 
 static const struct {
     const char *name;
     enum signature_alg alg;
+    CK_ULONG rsa_bits;
     struct der_oid curve;
 } key_types[CEREMONY_KEY_TYPES] = {
-        [CEREMONY_P256] = {"p256", SIGNATURE_ECDSA_P256,
+        [CEREMONY_P256] = {"p256", SIGNATURE_ECDSA_P256, 0,
                 {8, {0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}}},
-        [CEREMONY_P384] = {"p384", SIGNATURE_ECDSA_P384, {5, {0x2b, 0x81, 0x04, 0x00, 0x22}}},
-        [CEREMONY_RSA3072] = {"rsa3072", SIGNATURE_RSA, {0}},
+        [CEREMONY_P384] = {"p384", SIGNATURE_ECDSA_P384, 0, {5, {0x2b, 0x81, 0x04, 0x00, 0x22}}},
+        [CEREMONY_RSA2048] = {"rsa2048", SIGNATURE_RSA, 2048, {0}},
+        [CEREMONY_RSA3072] = {"rsa3072", SIGNATURE_RSA, 3072, {0}},
+        [CEREMONY_RSA4096] = {"rsa4096", SIGNATURE_RSA, 4096, {0}},
+        [CEREMONY_ED25519] = {"ed25519", SIGNATURE_ED25519, 0, {3, {0x2b, 0x65, 0x70}}},
 };
 /* id-ecPublicKey (RFC 5480) and rsaEncryption (RFC 3279) */
 static const struct der_oid oid_ec_key = {7, {0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01}};
@@ -35,7 +39,8 @@ int ceremony_key_type_parse(const char *name, enum ceremony_key_type *ret, struc
             *ret = (enum ceremony_key_type)i;
             return 0;
         }
-    return err_set(e, ERR_ARGUMENT, "key type '%.20s': it is p256, p384 or rsa3072", name);
+    return err_set(e, ERR_ARGUMENT,
+            "key type '%.20s': it is p256, p384, rsa2048, rsa3072, rsa4096 or ed25519", name);
 }
 
 /* PKCS#11 takes texts as unsigned and not const. */
@@ -147,7 +152,7 @@ static int generate(struct ceremony_token *t, enum ceremony_key_type type,
         struct err *e)
 {
     CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-    CK_ULONG bits = RSA_BITS;
+    CK_ULONG bits = key_types[type].rsa_bits;
     uint8_t exponent[] = {1, 0, 1}, curve[16];
     const struct der_oid *oid = &key_types[type].curve;
     CK_ATTRIBUTE id = {CKA_ID, name->id, name->id_len};
@@ -166,6 +171,8 @@ static int generate(struct ceremony_token *t, enum ceremony_key_type type,
         curve[1] = oid->len;
         memcpy(curve + 2, oid->bytes, oid->len);
         public_key[4].ulValueLen = 2u + oid->len;
+        if (key_types[type].alg == SIGNATURE_ED25519)
+            how.mechanism = CKM_EC_EDWARDS_KEY_PAIR_GEN;
     } else {
         how.mechanism = CKM_RSA_PKCS_KEY_PAIR_GEN;
         public_key[4] = (CK_ATTRIBUTE){CKA_MODULUS_BITS, &bits, sizeof bits};
@@ -177,17 +184,20 @@ static int generate(struct ceremony_token *t, enum ceremony_key_type type,
     return rv == CKR_OK ? 0 : ckr_err(e, rv, "make a key pair in the token");
 }
 
+#define ED25519_KEY_BYTES 32
+
 /* PKCS#11 wraps the point into an OCTET STRING; some modules give it bare. */
 static int put_point(struct ceremony_token *t, CK_OBJECT_HANDLE key, enum signature_alg alg,
         struct der *d, struct err *e)
 {
-    size_t len = 1 + 2 * signature_info(alg)->coordinate_bytes;
+    bool edwards = alg == SIGNATURE_ED25519;
+    size_t len = edwards ? ED25519_KEY_BYTES : 1 + 2 * signature_info(alg)->coordinate_bytes;
     struct buf point = BUF_INIT;
     int r = -1;
 
     if (module_get_attribute(&t->module, t->session, key, CKA_EC_POINT, &point, e) < 0)
         goto out;
-    if (point.len < len || point.data[point.len - len] != 0x04) {
+    if (point.len < len || (!edwards && point.data[point.len - len] != 0x04)) {
         err_set(e, ERR_TOKEN, "the token gives a public point in an unknown form");
         goto out;
     }
@@ -217,6 +227,19 @@ static int put_rsa(struct ceremony_token *t, CK_OBJECT_HANDLE key, struct der *d
     return r;
 }
 
+/* RFC 5480: the curve is a parameter; RFC 3279: NULL is; RFC 8410: the curve is the algorithm. */
+static void put_algorithm(struct der *d, enum ceremony_key_type type)
+{
+    const struct der_oid *curve = &key_types[type].curve;
+
+    if (key_types[type].alg == SIGNATURE_RSA)
+        der_tlv(d, DER_NULL, NULL, 0);
+    else
+        der_oid(d, curve);
+    if (key_types[type].alg != SIGNATURE_ED25519)
+        der_oid(d, curve->len ? &oid_ec_key : &oid_rsa_key);
+}
+
 static int read_public(struct ceremony_token *t, CK_OBJECT_HANDLE key, enum ceremony_key_type type,
         struct ceremony_key *ret, struct err *e)
 {
@@ -233,11 +256,7 @@ static int read_public(struct ceremony_token *t, CK_OBJECT_HANDLE key, enum cere
     ret->key_id_len = CERT_KEY_ID_BYTES;
     der_wrap_bits(&d, 0);
     mark = der_len(&d);
-    if (curve->len)
-        der_oid(&d, curve);
-    else
-        der_tlv(&d, DER_NULL, NULL, 0);
-    der_oid(&d, curve->len ? &oid_ec_key : &oid_rsa_key);
+    put_algorithm(&d, type);
     der_wrap(&d, DER_SEQUENCE, mark);
     der_wrap(&d, DER_SEQUENCE, 0);
     if (der_done(&d, &bytes, &ret->spki_len, e) < 0)

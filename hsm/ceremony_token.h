@@ -17,8 +17,16 @@ struct ceremony_token {
 };
 #define CEREMONY_TOKEN_INIT ((struct ceremony_token){0})
 
-enum ceremony_key_type { CEREMONY_P256, CEREMONY_P384, CEREMONY_RSA3072, CEREMONY_KEY_TYPES };
-/* "p256", "p384", "rsa3072"; ERR_ARGUMENT. */
+enum ceremony_key_type {
+    CEREMONY_P256,
+    CEREMONY_P384,
+    CEREMONY_RSA2048, /* for verifiers that take nothing longer */
+    CEREMONY_RSA3072,
+    CEREMONY_RSA4096,
+    CEREMONY_ED25519,
+    CEREMONY_KEY_TYPES
+};
+/* "p256", "p384", "rsa2048", "rsa3072", "rsa4096", "ed25519"; ERR_ARGUMENT. */
 int ceremony_key_type_parse(const char *name, enum ceremony_key_type *ret, struct err *e);
 
 struct ceremony_key {

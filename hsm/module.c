@@ -263,6 +263,7 @@ static const struct mechanism {
         {SIGNATURE_ECDSA_P384, CKM_ECDSA_SHA384, INPUT_MESSAGE},
         {SIGNATURE_RSA, CKM_RSA_PKCS, INPUT_DIGEST_INFO},
         {SIGNATURE_RSA, CKM_SHA256_RSA_PKCS, INPUT_MESSAGE},
+        {SIGNATURE_ED25519, CKM_EDDSA, INPUT_MESSAGE},
 };
 #define MECHANISM_COUNT (sizeof mechanisms / sizeof *mechanisms)
 /* DigestInfo of SHA-256 up to the digest, RFC 8017, 9.2 note 1 */
@@ -287,6 +288,12 @@ static int key_alg(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_
         *ret = SIGNATURE_RSA;
         return 0;
     }
+    /* of the Edwards curves we ask for one only; modules name it in two ways, so the public key is
+     * what the signature is checked with */
+    if (type == CKK_EC_EDWARDS) {
+        *ret = SIGNATURE_ED25519;
+        return 0;
+    }
     if (type == CKK_EC && module_get_attribute(m, session, key, CKA_EC_PARAMS, &params, e) < 0)
         goto out;
     if (params.len == sizeof params_p256 && memcmp(params.data, params_p256, params.len) == 0)
@@ -294,7 +301,7 @@ static int key_alg(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_
     else if (params.len == sizeof params_p384 && memcmp(params.data, params_p384, params.len) == 0)
         *ret = SIGNATURE_ECDSA_P384;
     else {
-        err_set(e, ERR_TOKEN, "the key is not P-256, P-384 or RSA");
+        err_set(e, ERR_TOKEN, "the key is not P-256, P-384, RSA or Ed25519");
         goto out;
     }
     r = 0;

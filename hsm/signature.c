@@ -6,6 +6,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#define ED25519_BYTES 64 /* RFC 8032, 5.1.6 */
+
 static const struct signature_info algs[SIGNATURE_ALG_COUNT] =
         {
                 [SIGNATURE_ECDSA_P256] =
@@ -29,6 +31,11 @@ static const struct signature_info algs[SIGNATURE_ALG_COUNT] =
                                 .oid = {9, {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b}},
                                 .null_parameters = 1,
                         },
+                [SIGNATURE_ED25519] =
+                        {
+                                .name = "Ed25519",
+                                .oid = {3, {0x2b, 0x65, 0x70}},
+                        },
 };
 
 const struct signature_info *signature_info(enum signature_alg alg)
@@ -44,13 +51,17 @@ int signature_alg_of(EVP_PKEY *key, enum signature_alg *ret, struct err *e)
         *ret = SIGNATURE_RSA;
         return 0;
     }
+    if (EVP_PKEY_is_a(key, "ED25519")) {
+        *ret = SIGNATURE_ED25519;
+        return 0;
+    }
     EVP_PKEY_get_group_name(key, group, sizeof group, NULL);
     if (strcmp(group, "prime256v1") == 0)
         *ret = SIGNATURE_ECDSA_P256;
     else if (strcmp(group, "secp384r1") == 0)
         *ret = SIGNATURE_ECDSA_P384;
     else
-        return err_set(e, ERR_KEY_TYPE, "a CA key must be P-256, P-384 or RSA");
+        return err_set(e, ERR_KEY_TYPE, "a CA key must be P-256, P-384, RSA or Ed25519");
     return 0;
 }
 
@@ -75,6 +86,9 @@ int signature_from_token(
 
     if (len == 0 || len > SIGNATURE_BYTES_MAX)
         return err_set(e, ERR_SIGNATURE, "the token gave a signature of %zu bytes", len);
+    if (alg == SIGNATURE_ED25519 && len != ED25519_BYTES)
+        return err_set(e, ERR_SIGNATURE, "the token gave %zu bytes for an Ed25519 signature of %d",
+                len, ED25519_BYTES);
     if (!half)
         return buf_append(out, raw, len, e);
     if (len != 2 * half)

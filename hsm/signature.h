@@ -14,15 +14,16 @@ enum signature_alg {
     SIGNATURE_ECDSA_P256, /* ecdsa-with-SHA256 */
     SIGNATURE_ECDSA_P384, /* ecdsa-with-SHA384 */
     SIGNATURE_RSA,        /* sha256WithRSAEncryption */
+    SIGNATURE_ED25519,    /* id-Ed25519, over the message itself */
     SIGNATURE_ALG_COUNT
 };
 
 struct signature_info {
-    const char *name;        /* "P-256", "P-384", "RSA": the key's name for people */
-    const char *digest;      /* OpenSSL's name */
-    size_t coordinate_bytes; /* of r and of s; 0 for RSA */
-    struct der_oid oid;      /* signatureAlgorithm, RFC 5758 3.2 and RFC 4055 5 */
-    int null_parameters;     /* RFC 4055: NULL; RFC 5758: absent */
+    const char *name;        /* "P-256", "P-384", "RSA", "Ed25519": the key's name for people */
+    const char *digest;      /* OpenSSL's name; NULL where the whole message is signed */
+    size_t coordinate_bytes; /* of r and of s; 0 where the token's bytes go in as they are */
+    struct der_oid oid;      /* signatureAlgorithm: RFC 5758, 3.2; RFC 4055, 5; RFC 8410, 3 */
+    int null_parameters;     /* RFC 4055: NULL; RFC 5758 and RFC 8410: absent */
 };
 const struct signature_info *signature_info(enum signature_alg alg);
 /* The algorithm a CA key of this kind signs with; ERR_KEY_TYPE when we have none. */

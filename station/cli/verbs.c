@@ -44,7 +44,9 @@
 #define COLUMNS                                                                                    \
     TEXT("columns", "A,B,..", "only these members, tab-separated, no header: for scripts")
 #define ORGANIZATION TEXT("organization", "NAME", "stands in the certificates")
-#define KEY_TYPE     TEXT("key-type", "TYPE", "of the CA's keys: p256 (default), p384 or rsa3072")
+#define KEY_TYPE                                                                                   \
+    TEXT("key-type", "TYPE",                                                                       \
+            "of the CA's keys: p256 (default), p384, rsa2048, rsa3072, rsa4096 or ed25519")
 /* What approver.c reads: every verb that signs has all of them. */
 #define APPROVER_KEY                                                                               \
     FILE_("key", "KEY",                                                                            \

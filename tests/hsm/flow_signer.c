@@ -56,12 +56,13 @@ static void verify_outside(const struct buf *cert)
 
 static void every_key_type(void **state)
 {
-    static const char *const types[] = {"P-256", "P-384", "RSA:2048", "ED25519"};
+    static const char *const types[] = {
+            "P-256", "P-384", "RSA:2048", "RSA:3072", "RSA:4096", "ED25519"};
     struct err e = {0};
 
     (void)state;
     station_start(&st);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         EVP_PKEY *key = help_key(types[i]);
         struct buf cert = BUF_INIT;
         bool fresh = false;
@@ -76,11 +77,11 @@ static void every_key_type(void **state)
 
 static void other_ca_keys(void **state)
 {
-    static const char *const kinds[] = {"p384", "rsa3072"};
+    static const char *const kinds[] = {"p384", "rsa2048", "rsa3072", "rsa4096", "ed25519"};
     struct err e = {0};
 
     (void)state;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         EVP_PKEY *key = help_key("P-256");
         struct buf cert = BUF_INIT;
         bool fresh;
@@ -94,6 +95,45 @@ static void other_ca_keys(void **state)
         EVP_PKEY_free(key);
         station_close(&st);
     }
+}
+
+static void block(const char *text)
+{
+    char path[PATH_MAX];
+    struct err e = {0};
+
+    paths_get(&st.paths, PATH_BLOCKED_KEYS, path);
+    ok(file_write(path, text, strlen(text), 0640, &e));
+}
+
+/* What the operator's list says counts from the next request on. */
+static void blocked_keys(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256");
+    uint8_t *spki = NULL, digest[32];
+    int len = i2d_PUBKEY(key, &spki);
+    char hex[65], text[300];
+    struct err e = {0};
+
+    (void)state;
+    EVP_Digest(spki, (size_t)len, digest, NULL, EVP_sha256(), NULL);
+    hex_format(digest, sizeof digest, hex);
+    station_start(&st);
+    snprintf(text, sizeof text, "# ours\n\n%064d\n%s # leaked in May\r\n%064d", 7, hex, 1);
+    block(text);
+    refused(issue_once(0, key, &e), KEY_WEAK);
+    ok(issue_once(1, other, &e));
+    snprintf(text, sizeof text, "%s0\n", hex); /* one digit too many */
+    block(text);
+    assert_int_equal(issue_once(0, key, &e), -1);
+    assert_int_equal(e.id, ERR_CONFIG);
+    assert_non_null(strstr(e.msg, "line 1"));
+    err_clear(&e);
+    block("# none\n");
+    ok(issue_once(0, key, &e));
+    OPENSSL_free(spki);
+    EVP_PKEY_free(key);
+    EVP_PKEY_free(other);
 }
 
 static void one_certificate_per_device(void **state)
@@ -815,6 +855,7 @@ int main(int argc, char **argv)
 #define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
             FLOW_TEST(every_key_type),
             cmocka_unit_test(other_ca_keys),
+            FLOW_TEST(blocked_keys),
             FLOW_TEST(one_certificate_per_device),
             FLOW_TEST(quota_holds),
             FLOW_TEST(every_field_forged),

@@ -161,6 +161,16 @@ bool text_is_printable(const char *s, size_t len)
     return true;
 }
 
+bool text_is_printable_string(const char *s, size_t len)
+{
+    static const char allowed[] =
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 '()+,-./:=?";
+    for (size_t i = 0; i < len; i++)
+        if (!memchr(allowed, s[i], sizeof allowed - 1))
+            return false;
+    return true;
+}
+
 void text_make_printable(char *s)
 {
     size_t len = strlen(s);

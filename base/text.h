@@ -20,6 +20,8 @@ bool utf8_valid(
         const char *s, size_t len); /* RFC 3629; NUL, surrogates and overlong forms refused */
 /* UTF-8 without control characters (C0, DEL, C1) or line separators. */
 bool text_is_printable(const char *s, size_t len);
+/* ASN.1's PrintableString (X.680, 41.4): letters, digits, space and '()+,-./:=? */
+bool text_is_printable_string(const char *s, size_t len);
 /* Puts '?' for every control character and for bytes that are not UTF-8: safe for terminals, logs and D-Bus. */
 void text_make_printable(char *s);
 /* A name people type and programs put into paths and topics: 1..NAME_BYTES_MAX bytes of valid UTF-8,

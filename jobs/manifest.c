@@ -19,7 +19,7 @@
 #include <openssl/evp.h>
 
 #include "base/text.h"
-#include "jobs/columns.h"
+#include "base/columns.h"
 #include "jobs/seen.h"
 
 struct cell {

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
-#include "jobs/columns.h"
+#include "base/columns.h"
 
 static int file_of(const void *bytes, size_t len)
 {

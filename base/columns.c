@@ -1,6 +1,6 @@
 /* What a cell may hold. Values are checked here, before anything is imported, as strictly as the
  * signer will check them: a row that cannot be certified must not be found out on the line. */
-#include "jobs/columns.h"
+#include "base/columns.h"
 
 #include <string.h>
 
@@ -94,17 +94,6 @@ static bool has_control(const struct column *column, const char *value, size_t l
     return false;
 }
 
-static bool is_printable_string(const char *value, size_t len)
-{
-    static const char allowed[] =
-            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 '()+,-./:=?";
-
-    for (size_t i = 0; i < len; i++)
-        if (!memchr(allowed, value[i], sizeof allowed - 1))
-            return false;
-    return true;
-}
-
 const char *column_check(const struct column *c, const char *value, size_t len)
 {
     if (memchr(value, '\0', len))
@@ -129,7 +118,7 @@ const char *column_check(const struct column *c, const char *value, size_t len)
     case COLUMN_REFUSED:
         return "must be empty: devices make their own request on the line";
     case COLUMN_SERIAL:
-        return is_printable_string(value, len)
+        return text_is_printable_string(value, len)
                        ? NULL
                        : "cannot stand in a certificate: use A-Z a-z 0-9 space '()+,-./:=?";
     case COLUMN_SUBJECT:

@@ -83,6 +83,7 @@ static int sign_ca(struct ceremony_token *t, const struct ceremony_key *by, stru
 
     f->alg = by->alg;
     f->key_usage = CERT_KU_KEY_CERT_SIGN | CERT_KU_CRL_SIGN;
+    f->critical = CERT_EXT_KEY_USAGE;
     f->authority_key_id = (struct cert_bytes){by->key_id, by->key_id_len};
     if (cert_tbs(f, &tbs, e) == 0 && ceremony_token_sign(t, by, tbs.data, tbs.len, &sig, e) == 0 &&
             cert_assemble(&(struct cert_bytes){tbs.data, tbs.len}, by->alg,
@@ -288,6 +289,7 @@ static int certify_approver(
 {
     struct cert_fields f = {.alg = SIGNATURE_ECDSA_P256,
             .key_usage = CERT_KU_DIGITAL_SIGNATURE,
+            .critical = CERT_EXT_KEY_USAGE,
             .path_len = CERT_END_ENTITY};
     struct buf name = BUF_INIT, tbs = BUF_INIT, der = BUF_INIT;
     uint8_t point[1 + 2 * 32], *spki = NULL;

@@ -15,10 +15,24 @@ struct err;
 #define CERT_NEVER                                                                                 \
     253402300799 /* 99991231235959Z: RFC 5280, 4.1.2.5, "no well-defined expiration" */
 #define CERT_END_ENTITY (-1)
+#define CERT_NO_CA      (-2)
 
 #define CERT_KU_DIGITAL_SIGNATURE 0x80 /* first octet of the KeyUsage BIT STRING */
+#define CERT_KU_NON_REPUDIATION   0x40
+#define CERT_KU_KEY_ENCIPHERMENT  0x20
+#define CERT_KU_DATA_ENCIPHERMENT 0x10
+#define CERT_KU_KEY_AGREEMENT     0x08
 #define CERT_KU_KEY_CERT_SIGN     0x04
 #define CERT_KU_CRL_SIGN          0x02
+
+/* Extensions about whose criticality RFC 5280 leaves a choice. */
+#define CERT_EXT_KEY_USAGE         0x01
+#define CERT_EXT_EXT_KEY_USAGE     0x02
+#define CERT_EXT_ALT_NAMES         0x04
+#define CERT_EXT_POLICIES          0x08
+#define CERT_EXT_BASIC_CONSTRAINTS 0x10
+
+#define CERT_URLS_MAX 4 /* of one kind: a mirror or two */
 
 struct cert_bytes {
     const uint8_t *bytes;
@@ -33,6 +47,16 @@ struct cert_attr {
     size_t len;
 };
 
+struct cert_urls {
+    struct cert_bytes urls[CERT_URLS_MAX];
+    size_t count;
+};
+
+struct cert_policy {
+    struct der_oid oid;
+    const char *cps; /* an address, or NULL */
+};
+
 struct cert_fields {
     uint8_t serial[CERT_SERIAL_BYTES];
     enum signature_alg alg;
@@ -42,10 +66,14 @@ struct cert_fields {
     struct cert_bytes spki;        /* DER SubjectPublicKeyInfo, carried as it is */
     uint8_t subject_key_id[CERT_KEY_ID_BYTES];
     struct cert_bytes authority_key_id;
-    unsigned key_usage;          /* CERT_KU_* */
-    int path_len;                /* of a CA; CERT_END_ENTITY: basicConstraints is left out */
-    bool client_auth;            /* extendedKeyUsage id-kp-clientAuth */
-    struct cert_bytes hw_serial; /* hardwareModuleName in the subjectAltName; len 0: none */
+    unsigned key_usage; /* CERT_KU_* */
+    unsigned critical;  /* CERT_EXT_* */
+    int path_len; /* of a CA; CERT_END_ENTITY: basicConstraints is left out; CERT_NO_CA: it says so */
+    struct cert_bytes alt_names; /* GeneralNames, one behind the other; empty: no extension */
+    const struct der_oid *ext_key_usage;
+    const struct cert_policy *policies;
+    size_t ext_key_usage_count, policy_count;
+    struct cert_urls crl_urls, ca_issuers_urls, ocsp_urls;
 };
 
 /* 16 random bytes made positive and free of leading zeros. */

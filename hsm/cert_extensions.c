@@ -83,7 +83,8 @@ static void alt_names(struct der *d, const struct cert_fields *f)
 
 /* ---- where to ask: never critical (RFC 5280, 4.2.1.13 and 4.2.2.1) */
 
-static void access_descriptions(struct der *d, const struct der_oid *method, const struct cert_urls *u)
+static void access_descriptions(
+        struct der *d, const struct der_oid *method, const struct cert_urls *u)
 {
     for (size_t i = u->count; i-- > 0;) {
         size_t mark = der_len(d);

@@ -57,6 +57,48 @@ void der_oid(struct der *d, const struct der_oid *oid)
     der_tlv(d, DER_OID, oid->bytes, oid->len);
 }
 
+static int put_arc(uint64_t arc, struct der_oid *ret)
+{
+    unsigned octets = 1;
+
+    for (uint64_t rest = arc >> 7; rest; rest >>= 7)
+        octets++;
+    if (ret->len + octets > DER_OID_BYTES_MAX)
+        return -1;
+    while (octets--)
+        ret->bytes[ret->len++] = (uint8_t)((arc >> 7 * octets & 0x7f) | (octets ? 0x80 : 0));
+    return 0;
+}
+
+/* X.690, 8.19: the first two arcs share an octet. */
+int der_oid_parse(const char *dotted, size_t len, struct der_oid *ret)
+{
+    const char *at = dotted, *end = dotted + len;
+    uint64_t arc, first = 0;
+    size_t count = 0;
+
+    *ret = (struct der_oid){0};
+    do {
+        const char *begin = at;
+
+        for (arc = 0; at < end && *at >= '0' && *at <= '9'; at++) {
+            if (arc > UINT64_MAX / 10 - 10)
+                return -1;
+            arc = arc * 10 + (uint64_t)(*at - '0');
+        }
+        if (at == begin || (*begin == '0' && at > begin + 1))
+            return -1;
+        if (count == 0)
+            first = arc;
+        else if (count == 1 ? first > 2 || (first < 2 && arc > 39) ||
+                                      put_arc(first * 40 + arc, ret) < 0
+                            : put_arc(arc, ret) < 0)
+            return -1;
+        count++;
+    } while (at < end && *at++ == '.');
+    return at == end && count > 1 && end[-1] != '.' ? 0 : -1;
+}
+
 void der_uint(struct der *d, const uint8_t *magnitude, size_t len)
 {
     size_t mark = der_len(d);

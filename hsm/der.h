@@ -18,6 +18,7 @@ struct err;
 #define DER_OID              0x06
 #define DER_UTF8_STRING      0x0c
 #define DER_PRINTABLE_STRING 0x13
+#define DER_IA5_STRING       0x16
 #define DER_UTC_TIME         0x17
 #define DER_GENERALIZED_TIME 0x18
 #define DER_SEQUENCE         0x30
@@ -32,11 +33,14 @@ struct der {
     bool full;
 };
 
+#define DER_OID_BYTES_MAX 39 /* a maker's enterprise number and a dozen arcs below it */
 /* An object identifier by the contents of its encoding. */
 struct der_oid {
     uint8_t len;
-    uint8_t bytes[15];
+    uint8_t bytes[DER_OID_BYTES_MAX];
 };
+/* From dotted decimal, "1.3.6.1.4.1.32473"; -1 when it is no OID or a longer one than fits. */
+int der_oid_parse(const char *dotted, size_t len, struct der_oid *ret);
 
 /* bytes is borrowed as long as d is used. */
 void der_init(struct der *d, uint8_t *bytes, size_t cap);

@@ -16,7 +16,7 @@
 #include "hsm/ledger.h"
 #include "hsm/order.h"
 #include "hsm/past.h"
-#include "hsm/profile.h"
+#include "hsm/profile_apply.h"
 #include "hsm/request.h"
 #include "hsm/ticket.h"
 #include "hsm/workers.h"
@@ -274,29 +274,32 @@ static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct er
 static int build(struct issuer *s, const struct request *q, struct issuance *i, struct err *e)
 {
     const struct ca *ca = s->parts.ca;
-    struct buf subject = BUF_INIT;
-    struct cert_fields c = {
+    const struct profile_case c = {
+            .row = &q->row,
+            .device_id = q->device_id,
+            .key = q->csr.key,
+            .ca_key_id = ca->key_id,
+            .ca_not_before = ca->not_before,
+            .ca_not_after = ca->not_after,
+            .now_s = i->entry.time_ms / 1000,
+    };
+    struct cert_fields fields = {
             .alg = ca->alg,
             .issuer = ca->subject,
-            .not_before = i->entry.time_ms / 1000,
-            .not_after = q->profile->not_after,
             .spki = {q->csr.spki, q->csr.spki_len},
             .authority_key_id = ca->key_id,
-            .key_usage = q->profile->key_usage,
-            .path_len = CERT_END_ENTITY,
-            .client_auth = q->profile->client_auth,
     };
+    struct profile_space space;
     int r = -1;
 
-    memcpy(c.subject_key_id, q->csr.key_id, sizeof c.subject_key_id);
-    if (cert_serial(c.serial, e) < 0 || profile_subject(&q->row, q->device_id, &subject, e) < 0 ||
-            (q->profile->hardware_module_name && profile_hw_serial(&q->row, &c.hw_serial, e) < 0))
-        goto out;
-    c.subject = (struct cert_bytes){subject.data, subject.len};
-    memcpy(i->entry.serial, c.serial, sizeof c.serial);
-    r = cert_tbs(&c, &i->tbs, e);
-out:
-    buf_done(&subject);
+    space.subject = space.alt_names = BUF_INIT;
+    memcpy(fields.subject_key_id, q->csr.key_id, sizeof fields.subject_key_id);
+    if (cert_serial(fields.serial, e) == 0 &&
+            profile_apply(q->profile, &c, &space, &fields, e) == 0) {
+        memcpy(i->entry.serial, fields.serial, sizeof fields.serial);
+        r = cert_tbs(&fields, &i->tbs, e);
+    }
+    profile_space_done(&space);
     return r;
 }
 

@@ -11,6 +11,7 @@
 #include "hsm/blocked_keys.h"
 #include "hsm/nonce.h"
 #include "hsm/profile.h"
+#include "hsm/profiles.h"
 #include "hsm/signer_client.h"
 #include "hsm/ticket.h"
 
@@ -55,7 +56,9 @@ int request_check(const struct request_rules *rules, const struct signer_issue *
         return -1;
     uuid_bytes(ret->ticket->job, ret->entry.job);
     if (check_ticket(rules, ret->ticket, e) < 0 ||
-            profile_find(ret->ticket->profile, &ret->profile, e) < 0 || check_row(q, ret, e) < 0 ||
+            profiles_find_approved(rules->profiles, ret->ticket->profile,
+                    ret->ticket->profile_sha256, &ret->profile, e) < 0 ||
+            check_row(q, ret, e) < 0 ||
             nonce_check(rules->nonce_key, time_now_ms(), rules->nonce_valid_s, ret->ticket->job,
                     q->row_index, q->nonce, e) < 0 ||
             csr_read(rules->reader, q->csr, q->csr_len, q->nonce, ret->profile->keys, &ret->csr,

@@ -14,12 +14,14 @@ struct csr_reader;
 struct err;
 struct nonce_key;
 struct profile;
+struct profiles;
 struct signer_issue;
 struct ticket;
 
 /* What requests are judged by. */
 struct request_rules {
     struct authority *authority;
+    struct profiles *profiles;
     struct blocked_keys *blocked_keys;
     const struct nonce_key *nonce_key;
     const char *station;
@@ -29,8 +31,8 @@ struct request_rules {
 struct request {
     const struct ticket
             *ticket; /* NULL: no approver stands behind it. Holds as authority_ticket() says */
-    const struct profile *profile;
-    struct row row; /* borrowed from the message */
+    const struct profile *profile; /* as it was approved; holds until the next request */
+    struct row row;                /* borrowed from the message */
     struct csr csr;
     struct ledger_entry entry; /* job, device, row and key; the rest is zero */
     char device_id[UUID_TEXT_MAX];

@@ -18,6 +18,7 @@ struct keeper;
 struct ledger;
 struct nonce_key;
 struct scrubber;
+struct profiles;
 struct workers;
 
 struct signer {
@@ -28,6 +29,7 @@ struct signer {
     const struct ca *ca; /* the active one of them */
     struct ca_watch *ca_watch;
     struct authority *authority;
+    struct profiles *profiles;
     struct blocked_keys *blocked_keys;
     struct ledger *ledger;
     struct workers *workers;

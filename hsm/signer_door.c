@@ -19,6 +19,7 @@
 #include "hsm/nonce.h"
 #include "hsm/order.h"
 #include "hsm/scrubber.h"
+#include "hsm/profiles.h"
 #include "hsm/signer.h"
 #include "hsm/ticket.h"
 #include "hsm/workers.h"
@@ -96,15 +97,17 @@ static int on_issue(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     return bus_reply_err(m, &e);
 }
 
-/* A ticket for later may be brought early; one that is over, or for other stations, is of no use
- * here. */
+/* A ticket for later may be brought early; one that is over, for other stations, or for a profile
+ * that is another one here, is of no use. */
 static int check_ticket(struct signer *s, const char *jws, struct buf *json, struct err *e)
 {
+    const struct profile *profile;
     const struct ticket *t;
     int64_t now = time_now_ms() / 1000;
 
     if (authority_ticket(s->authority, jws, &t, e) < 0 ||
-            ticket_check(t, s->station, now < t->not_before ? t->not_before : now, e) < 0)
+            ticket_check(t, s->station, now < t->not_before ? t->not_before : now, e) < 0 ||
+            profiles_find_approved(s->profiles, t->profile, t->profile_sha256, &profile, e) < 0)
         return -1;
     return ticket_format(t, json, e);
 }

@@ -27,6 +27,7 @@
 #include "hsm/keeper.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
+#include "hsm/profiles.h"
 #include "hsm/scrubber.h"
 #include "hsm/signer.h"
 #include "hsm/signer_verify.h"
@@ -65,9 +66,11 @@ static int open_ledger(struct signer *s, enum purpose why, bool *ret_mark_kept, 
 static int open_parts(struct signer *s, enum purpose why, bool *ret_mark_kept, struct err *e)
 {
     const char *policy;
-    char approvers[PATH_MAX], blocked[PATH_MAX], ledger[PATH_MAX], program[PATH_MAX], dir[PATH_MAX];
+    char approvers[PATH_MAX], profiles[PATH_MAX], blocked[PATH_MAX], ledger[PATH_MAX],
+            program[PATH_MAX], dir[PATH_MAX];
 
     paths_get(&s->paths, PATH_APPROVERS, approvers);
+    paths_get(&s->paths, PATH_PROFILES, profiles);
     paths_get(&s->paths, PATH_BLOCKED_KEYS, blocked);
     paths_get(&s->paths, PATH_LEDGER, ledger);
     paths_program("signerd-token", program);
@@ -81,6 +84,7 @@ static int open_parts(struct signer *s, enum purpose why, bool *ret_mark_kept, s
     if (file_mkdirs(dir, 0750, e) < 0 || file_mkdirs(s->paths.run, 0750, e) < 0 ||
             open_ledger(s, why, ret_mark_kept, e) < 0 ||
             authority_open(approvers, &s->authority, e) < 0 ||
+            profiles_open(profiles, &s->profiles, e) < 0 ||
             blocked_keys_open(blocked, &s->blocked_keys, e) < 0 ||
             nonce_key_new(&s->nonce_key, e) < 0)
         return -1;
@@ -129,6 +133,7 @@ static int open_issuer(struct signer *s, struct err *e)
             .ledger = s->ledger,
             .workers = s->workers,
             .rules = {.authority = s->authority,
+                    .profiles = s->profiles,
                     .blocked_keys = s->blocked_keys,
                     .nonce_key = s->nonce_key,
                     .station = s->station,
@@ -180,6 +185,7 @@ static void signer_stop(struct signer *s)
     bus_server_close(&s->door);
     nonce_key_free(&s->nonce_key);
     blocked_keys_close(&s->blocked_keys);
+    profiles_close(&s->profiles);
     authority_close(&s->authority);
     ledger_close(&s->ledger);
     ca_set_done(&s->cas);

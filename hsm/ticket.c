@@ -59,17 +59,18 @@ enum payload_kind { PAYLOAD_REQUEST, PAYLOAD_TICKET };
 static int refuse_unknown(json_t *o, enum payload_kind kind, struct err *e)
 {
     static const char *const members[] = {"v", "job", "account", "division", "profile", "binding",
-            "keys", "reissue", "rows", "root", "quota", "stations", "nbf", "exp", "iat",
-            "approver"};
+            "keys", "reissue", "rows", "root", "quota", "stations", "profile_sha256", "nbf", "exp",
+            "iat", "approver"};
 
     return payload_members(
-            o, members, sizeof members / sizeof *members - (kind == PAYLOAD_REQUEST ? 4 : 0), e);
+            o, members, sizeof members / sizeof *members - (kind == PAYLOAD_REQUEST ? 5 : 0), e);
 }
 
 static int payload_parse(json_t *o, enum payload_kind kind, struct ticket *t, struct err *e)
 {
     int64_t rows, quota;
     char root[2 * MERKLE_HASH_BYTES + 1];
+    uint8_t digest[32];
 
     memset(t, 0, sizeof *t);
     if (payload_version(o, TICKET_VERSION, e) < 0 || refuse_unknown(o, kind, e) < 0 ||
@@ -99,6 +100,10 @@ static int payload_parse(json_t *o, enum payload_kind kind, struct ticket *t, st
         return err_set(e, ERR_TICKET, "member \"quota\" is larger than \"rows\"");
     if (kind == PAYLOAD_REQUEST)
         return 0;
+    if (payload_text(o, "profile_sha256", t->profile_sha256, sizeof t->profile_sha256, e) < 0)
+        return -1;
+    if (hex_parse(t->profile_sha256, strlen(t->profile_sha256), digest, sizeof digest) < 0)
+        return err_set(e, ERR_TICKET, "member \"profile_sha256\" must be 64 hexadecimal digits");
     if (payload_number(o, "nbf", 0, &t->not_before, e) < 0 ||
             payload_number(o, "exp", 0, &t->not_after, e) < 0 ||
             payload_number(o, "iat", 0, &t->issued_at, e) < 0 ||
@@ -117,12 +122,13 @@ static json_t *payload_format(const struct ticket *t)
     hex_format(t->root.bytes, MERKLE_HASH_BYTES, root);
     for (size_t i = 0; i < t->station_count; i++)
         json_array_append_new(stations, json_string(t->stations[i]));
-    return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:I,s:s,s:I,s:I,s:I,s:o,s:s,s:I}", "v",
+    return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:I,s:s,s:I,s:I,s:I,s:o,s:s,s:I}", "v",
             TICKET_VERSION, "job", t->job, "account", t->account, "division", t->division,
-            "profile", t->profile, "binding", t->binding, "keys", keys_names[t->keys], "reissue",
-            (int)t->reissue, "rows", (json_int_t)t->rows, "root", root, "quota",
-            (json_int_t)t->quota, "nbf", (json_int_t)t->not_before, "exp", (json_int_t)t->not_after,
-            "stations", stations, "approver", t->approver, "iat", (json_int_t)t->issued_at);
+            "profile", t->profile, "profile_sha256", t->profile_sha256, "binding", t->binding,
+            "keys", keys_names[t->keys], "reissue", (int)t->reissue, "rows", (json_int_t)t->rows,
+            "root", root, "quota", (json_int_t)t->quota, "nbf", (json_int_t)t->not_before, "exp",
+            (json_int_t)t->not_after, "stations", stations, "approver", t->approver, "iat",
+            (json_int_t)t->issued_at);
 }
 
 int ticket_format(const struct ticket *t, struct buf *out, struct err *e)

@@ -1,6 +1,7 @@
 /* A ticket: who approved which manifest, how many certificates, until when, where. It is a JWS (jws.h) signed with the
  * approver's key, "typ":"keyline-ticket+jws". Payload (JSON, all members required, unknown ones refused):
- *   {"v":1,"job":"<uuid>","account":"..","division":"..","profile":"idevid","binding":"identity",
+ *   {"v":1,"job":"<uuid>","account":"..","division":"..","profile":"idevid",
+ *    "profile_sha256":"<64 hex: of the profile as canonical JSON>","binding":"identity",
  *    "keys":"device" or "signer","reissue":false,"rows":N,
  *    "root":"<64 hex: merkle root over the canonical rows>","quota":N,"nbf":unix s,"exp":unix s,
  *    "stations":["*"] or names,"approver":"free text","iat":unix s}
@@ -31,7 +32,8 @@ struct ticket {
     char account[NAME_BYTES_MAX + 1];
     char division[NAME_BYTES_MAX + 1];
     char profile[32];
-    char binding[16]; /* "identity": the device's hwid or name selects the row */
+    char profile_sha256[65]; /* hex: what the profile said when it was approved */
+    char binding[16];        /* "identity": the device's hwid or name selects the row */
     enum ticket_keys keys;
     bool reissue; /* the rows' devices may get a new certificate in place of the one they have, which is then revoked */
     uint64_t rows;
@@ -43,7 +45,8 @@ struct ticket {
     char approver[NAME_BYTES_MAX + 1];
 };
 
-/* The unsigned request jobd gives for a pending job, as JSON text: the payload without nbf, exp, iat, approver. */
+/* The unsigned request jobd gives for a pending job, as JSON text: the payload without profile_sha256, nbf, exp, iat,
+ * approver: what the approver adds, the digest from the profile as the approver reads it. */
 int ticket_request_parse(const char *json, struct ticket *ret, struct err *e);
 /* The JWS is malloc'd. */
 int ticket_sign_by(

@@ -17,6 +17,7 @@
 #include "jobs/manifest.h"
 #include "station/cli/approver.h"
 #include "station/cli/cli.h"
+#include "station/cli/profile.h"
 #include "station/cli/verbs.h"
 
 #define DAYS_DEFAULT 30
@@ -26,7 +27,8 @@
 /* What the decision is about. */
 struct approval {
     struct ticket ticket;
-    char name[NAME_BYTES_MAX + 1];        /* the job's; "" away from the station */
+    struct profile *profile;       /* as this computer has it: what is shown is what is signed */
+    char name[NAME_BYTES_MAX + 1]; /* the job's; "" away from the station */
     char samples[4 * NAME_BYTES_MAX + 8]; /* "a, b, c .." */
     bool recomputed;                      /* rows and root come from the manifest itself */
 };
@@ -44,7 +46,8 @@ static int check_options(const struct cli *c, struct err *e)
         return cli_usage(e, "job approve needs a JOB, or --request and --manifest");
     if (cli_has(c, "ticket") &&
             (away || cli_has(c, "ticket-out") || cli_has(c, "key") || cli_has(c, "cert") ||
-                    cli_has(c, "module") || cli_has(c, "quota") || cli_has(c, "days")))
+                    cli_has(c, "module") || cli_has(c, "quota") || cli_has(c, "days") ||
+                    cli_has(c, "profile-file")))
         return cli_usage(e,
                 "--ticket hands in a finished ticket: nothing is signed, so no other option fits");
     if (cli_has(c, "group") && !away)
@@ -155,6 +158,24 @@ static int read_away(struct cli *c, struct approval *a, struct err *e)
     return r;
 }
 
+/* A ticket binds what the profile says, by its digest; the signer refuses when its own says something
+ * else. So it is read here, and never taken from the station's answer. */
+static int find_profile(const struct cli *c, struct approval *a, struct err *e)
+{
+    const char *file = cli_option(c, "profile-file"), *name = a->ticket.profile;
+    int r = file ? profile_read(file, &a->profile, NULL, e)
+                 : profile_find(c, name, &a->profile, NULL, e);
+    if (r && e->id == ERR_NOT_FOUND && !file)
+        return err_context(e, "the job's profile must be seen to be approved, give --profile-file");
+    if (r)
+        return -1;
+    if (strcmp(a->profile->name, name) != 0)
+        return err_set(e, ERR_PROFILE, "the job is for profile %s, the file is %s.json", name,
+                a->profile->name);
+    memcpy(a->ticket.profile_sha256, a->profile->sha256, sizeof a->ticket.profile_sha256);
+    return 0;
+}
+
 /* ---- the decision */
 
 static void show_validity(struct cli *c, const struct ticket *t)
@@ -188,7 +209,7 @@ static void show(struct cli *c, const struct approval *a)
     screen_factf(&c->out, "Merkle root", "%s%s", root,
             a->recomputed ? " (computed from the manifest)" : "");
     screen_factf(&c->out, "Certificates", "at most %s", number_format((int64_t)t->quota, n));
-    screen_fact(&c->out, "Profile", t->profile);
+    profile_show_facts(&c->out, a->profile);
     screen_fact(&c->out, "Binding", t->binding);
     if (t->keys == TICKET_KEYS_SIGNER)
         screen_fact(
@@ -302,10 +323,13 @@ int job_approve(struct cli *c, struct err *e)
         return hand_in_file(c, cli_option(c, "ticket"), e);
     r = cli_has(c, "request") ? read_away(c, &a, e) : ask_station(c, &a, e);
     if (r == 0)
+        r = find_profile(c, &a, e);
+    if (r == 0)
         r = sign(c, &a, &ticket, e);
     if (r == 0)
         r = cli_has(c, "ticket-out") ? write_ticket(c, &a, ticket, e)
                                      : hand_in(c, c->args[0], ticket, e);
+    profile_free(&a.profile);
     free(ticket);
     return r;
 }

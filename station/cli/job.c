@@ -207,7 +207,8 @@ static size_t import_options(const struct cli *c, struct jobs_option out[IMPORT_
 {
     static const struct {
         const char *option, *key;
-    } texts[] = {{"name", "name"}, {"group", "group"}, {"station", "station"}};
+    } texts[] = {
+            {"name", "name"}, {"group", "group"}, {"profile", "profile"}, {"station", "station"}};
     size_t n = 0;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (cli_has(c, texts[i].option))

@@ -143,6 +143,7 @@ const struct verb verb_table[] = {
                         SWITCH("add-groups", "make the groups that are missing"),
                         SWITCH("reissue",
                                 "the devices get new certificates, the ones they have are revoked"),
+                        TEXT("profile", "NAME", "its certificate profile; default: idevid"),
                         TEXT("station", "S,..", "the stations that may work on it; default: all")),
                 .examples = EXAMPLES("keyline job import order-4711.csv --group sensors",
                         "keyline job import order-4711.csv --name \"order 4711\" --station "
@@ -177,8 +178,9 @@ const struct verb verb_table[] = {
                         FILE_("request", "FILE",
                                 "away from the station: what 'job request' printed"),
                         FILE_("manifest", "FILE", "with --request: the manifest it must be for"),
-                        TEXT("group", "GROUP",
-                                "with --manifest: the --group it was imported with")),
+                        TEXT("group", "GROUP", "with --manifest: the --group it was imported with"),
+                        FILE_("profile-file", "FILE",
+                                "the job's profile, where etc/profiles does not have it")),
                 .examples = EXAMPLES("keyline job approve \"order 4711\"",
                         "keyline job approve \"order 4711\" --yes --passphrase-file pass.txt "
                         "--days 7",
@@ -440,6 +442,43 @@ const struct verb verb_table[] = {
                         "SENSOR-000017 --limit 100",
                         "keyline ca ledger --columns time,type,error --limit 1000"),
                 .run = ca_ledger,
+        },
+        {
+                .name = "profile list",
+                .args = "",
+                .help = "List the certificate profiles and their faults; needs no running "
+                        "appliance",
+                .options = OPTIONS(COLUMNS),
+                .examples = EXAMPLES("keyline profile list"),
+                .run = profile_list,
+        },
+        {
+                .name = "profile show",
+                .args = "PROFILE",
+                .args_min = 1,
+                .args_max = 1,
+                .help = "Show a profile, by its name or its file",
+                .options =
+                        OPTIONS(SWITCH("document", "print its JSON, as a start for another one")),
+                .examples = EXAMPLES("keyline profile show idevid",
+                        "keyline profile show idevid --document >etc/profiles/ours.json"),
+                .run = profile_show,
+        },
+        {
+                .name = "profile check",
+                .args = "PROFILE",
+                .args_min = 1,
+                .args_max = 1,
+                .help = "Check a profile, and with a manifest whether every row fits it",
+                .options = OPTIONS(
+                        FILE_("manifest", "FILE", "try it on every row of this manifest"),
+                        TEXT("group", "GROUP", "with --manifest: for rows that name no group"),
+                        FILE_("example", "FILE",
+                                "with --manifest: write a certificate for its first row there")),
+                .examples = EXAMPLES("keyline profile check ours.json",
+                        "keyline profile check ours.json --manifest order-4711.csv --group sensors "
+                        "--example example.pem"),
+                .run = profile_check,
         },
         {
                 .name = "version",

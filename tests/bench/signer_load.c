@@ -12,6 +12,7 @@
 #include "base/row.h"
 #include "base/text.h"
 #include "base/uuid.h"
+#include "hsm/profile.h"
 #include "hsm/signer_client.h"
 #include "hsm/ticket.h"
 #include "tests/bench/load.h"
@@ -117,7 +118,7 @@ static void approve(struct bench *b, char *passphrase)
     int64_t now = time_now_ms() / 1000;
     struct ticket t = {.account = "acc",
             .division = "div",
-            .profile = "idevid",
+            .profile = PROFILE_BUILTIN,
             .binding = "identity",
             .rows = b->count,
             .quota = b->count,
@@ -127,6 +128,7 @@ static void approve(struct bench *b, char *passphrase)
             .stations = {"*"},
             .station_count = 1,
             .approver = "bench"};
+    struct profile *profile;
     STACK_OF(X509) *chain = sk_X509_new_null();
     FILE *key_file = open_etc(b, "approver.key"), *cert_file = open_etc(b, "approver.pem");
     EVP_PKEY *key = PEM_read_PrivateKey(key_file, NULL, NULL, passphrase);
@@ -134,6 +136,9 @@ static void approve(struct bench *b, char *passphrase)
 
     if (!key || !cert || !chain || !sk_X509_push(chain, cert))
         load_fail("the approver's key and certificate cannot be read");
+    must(profile_builtin(&profile, &e), &e);
+    memcpy(t.profile_sha256, profile->sha256, sizeof t.profile_sha256);
+    profile_free(&profile);
     memcpy(t.job, b->job, sizeof t.job);
     make_rows(b, &t.root);
     must(ticket_sign(&t, key, chain, &b->ticket, &e), &e);

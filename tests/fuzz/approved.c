@@ -1,10 +1,13 @@
 /* The approval that fuzz targets start from. */
 #include "tests/fuzz/approved.h"
+#include <string.h>
+#include "hsm/profile.h"
 #include "tests/fuzz/fuzz.h"
 
 const struct approved *approved(void)
 {
     static struct approved a;
+    struct profile *profile;
     STACK_OF(X509) * chain;
     struct err e = {0};
 
@@ -14,7 +17,7 @@ const struct approved *approved(void)
     a.ticket = (struct ticket){.job = "11111111-1111-4111-8111-111111111111",
             .account = "acc",
             .division = "div",
-            .profile = "idevid",
+            .profile = PROFILE_BUILTIN,
             .binding = "identity",
             .rows = APPROVED_ROWS,
             .root = a.rows.root,
@@ -25,6 +28,9 @@ const struct approved *approved(void)
             .stations = {APPROVED_STATION},
             .station_count = 1,
             .approver = "fuzz"};
+    must(profile_builtin(&profile, &e) == 0);
+    memcpy(a.ticket.profile_sha256, profile->sha256, sizeof a.ticket.profile_sha256);
+    profile_free(&profile);
     chain = sk_X509_new_null();
     sk_X509_push(chain, fuzz_approver());
     must(ticket_sign(&a.ticket, fuzz_key(), chain, &a.jws, &e) == 0);

@@ -22,6 +22,7 @@
 #include "base/text.h"
 #include "base/uuid.h"
 #include "hsm/authority.h"
+#include "hsm/blocked_keys.h"
 #include "hsm/ca.h"
 #include "hsm/crl_keeper.h"
 #include "hsm/issuer.h"
@@ -30,6 +31,7 @@
 #include "hsm/nonce.h"
 #include "hsm/order.h"
 #include "hsm/scrubber.h"
+#include "hsm/profiles.h"
 #include "hsm/signer.h"
 #include "hsm/workers.h"
 #include "tests/fuzz/approved.h"
@@ -106,6 +108,10 @@ static void open_signer(void)
     must(authority_open(path, &signer.authority, &e) == 0 &&
             nonce_key_new(&signer.nonce_key, &e) == 0);
     show_nonce_key();
+    paths_get(&signer.paths, PATH_PROFILES, path);
+    must(profiles_open(path, &signer.profiles, &e) == 0);
+    paths_get(&signer.paths, PATH_BLOCKED_KEYS, path);
+    must(blocked_keys_open(path, &signer.blocked_keys, &e) == 0);
     snprintf(path, sizeof path, "%s/ledger", fuzz_dir());
     must(ledger_open(path, &signer.ledger, &e) == 0);
     must(workers_open(&(struct workers_options){.event = signer.event}, &signer.workers, &e) == 0);
@@ -115,6 +121,8 @@ static void open_signer(void)
             .ledger = signer.ledger,
             .workers = signer.workers,
             .rules = {.authority = signer.authority,
+                    .profiles = signer.profiles,
+                    .blocked_keys = signer.blocked_keys,
                     .nonce_key = signer.nonce_key,
                     .station = signer.station,
                     .nonce_valid_s = 3600},

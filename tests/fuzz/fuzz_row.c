@@ -5,29 +5,34 @@
 #include "base/err.h"
 #include "base/row.h"
 #include "hsm/profile.h"
+#include "hsm/profile_apply.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/hsm/help.h"
 
 static void check_subject(const struct row *row)
 {
-    struct buf subject = BUF_INIT;
-    struct cert_bytes serial;
+    static struct profile *idevid;
+    static struct profile_space space;
+    struct cert_fields f = {0};
+    const struct profile_case c = {.row = row,
+            .device_id = "11111111-1111-5111-8111-111111111111",
+            .ca_not_after = CERT_NEVER};
     struct err e = {0};
     const uint8_t *at;
     X509_NAME *name;
-    int r = profile_subject(row, "11111111-1111-5111-8111-111111111111", &subject, &e);
+    int r;
 
+    must(idevid || profile_builtin(&idevid, &e) == 0);
+    r = profile_apply(idevid, &c, &space, &f, &e);
     fuzz_outcome(r, &e);
-    if (r == 0) {
-        at = subject.data;
-        name = d2i_X509_NAME(NULL, &at, (long)subject.len);
-        promise(name && at == subject.data + subject.len);
-        promise(X509_NAME_get_index_by_NID(name, NID_serialNumber, -1) >= 0);
-        X509_NAME_free(name);
-    }
-    buf_done(&subject);
-    err_clear(&e);
-    fuzz_outcome(profile_hw_serial(row, &serial, &e), &e);
+    if (r < 0)
+        return;
+    at = f.subject.bytes;
+    name = d2i_X509_NAME(NULL, &at, (long)f.subject.len);
+    promise(name && at == f.subject.bytes + f.subject.len);
+    promise(X509_NAME_get_index_by_NID(name, NID_serialNumber, -1) >= 0);
+    promise(f.alt_names.len > 0);
+    X509_NAME_free(name);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -44,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
+#define DIGEST "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 #define COMMON(quota)                                                                              \
     "{\"v\":1,\"job\":\"11111111-1111-4111-8111-111111111111\",\"account\":\"a\",\"division\":"    \
     "\"d\",\"profile\":\"idevid\",\"binding\":\"identity\",\"keys\":\"device\",\"reissue\":"       \
@@ -54,9 +55,11 @@ void fuzz_seeds(fuzz_seed_fn add)
 {
     static const char request[] = "0" COMMON("2") "}";
     static const char ticket[] =
-            "1" COMMON("2") ",\"nbf\":1,\"exp\":2000000000,\"iat\":1,\"approver\":\"A\"}";
+            "1" COMMON("2") ",\"profile_sha256\":\"" DIGEST
+                            "\",\"nbf\":1,\"exp\":2000000000,\"iat\":1,\"approver\":\"A\"}";
     static const char above[] =
-            "1" COMMON("4") ",\"nbf\":1,\"exp\":2000000000,\"iat\":1,\"approver\":\"A\"}";
+            "1" COMMON("4") ",\"profile_sha256\":\"" DIGEST
+                            "\",\"nbf\":1,\"exp\":2000000000,\"iat\":1,\"approver\":\"A\"}";
     static const char others[] =
             "1{\"v\":1,\"keys\":\"signer\",\"reissue\":true,\"stations\":[\"line-1\",\"line-2\"]}";
 

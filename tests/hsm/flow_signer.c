@@ -320,6 +320,11 @@ static void every_field_forged(void **state)
     refused(try_it(&a, &e), PROFILE);
     free(jws);
     t = st.ticket;
+    t.profile_sha256[0] = t.profile_sha256[0] == '0' ? '1' : '0'; /* approved for other words */
+    a.q.ticket = jws = sign_ticket(&t);
+    refused(try_it(&a, &e), PROFILE);
+    free(jws);
+    t = st.ticket;
     strcpy(t.job, "21111111-1111-4111-8111-111111111111");
     a.q.ticket = jws = sign_ticket(&t);
     refused(try_it(&a, &e), NONCE); /* the nonce was for the first job */

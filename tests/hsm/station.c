@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/text.h"
+#include "hsm/profile.h"
 #include "hsm/signer_client.h"
 
 #define PASSPHRASE "correct horse"
@@ -79,6 +80,17 @@ static void load_approver(struct station *s)
     fclose(f);
 }
 
+void station_profile(struct ticket *t, const char *path)
+{
+    struct profile *p;
+    struct err e = {0};
+
+    ok(path ? profile_read(path, &p, NULL, &e) : profile_builtin(&p, &e));
+    snprintf(t->profile, sizeof t->profile, "%s", p->name);
+    memcpy(t->profile_sha256, p->sha256, sizeof t->profile_sha256);
+    profile_free(&p);
+}
+
 static void approve(struct station *s)
 {
     struct err e = {0};
@@ -88,7 +100,6 @@ static void approve(struct station *s)
     s->ticket = (struct ticket){.job = JOB,
             .account = "acc",
             .division = "div",
-            .profile = "idevid",
             .binding = "identity",
             .rows = STATION_ROWS,
             .root = s->rows.root,
@@ -99,6 +110,7 @@ static void approve(struct station *s)
             .stations = {"line-1"},
             .station_count = 1,
             .approver = "test"};
+    station_profile(&s->ticket, NULL);
     ok(ticket_sign(&s->ticket, s->approver, s->approver_chain, &s->jws, &e));
 }
 

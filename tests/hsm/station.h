@@ -36,6 +36,8 @@ int station_run(const char *const *argv);
 
 /* By two verifiers that we did not write: openssl and GnuTLS, from the certificate up to the root that ends this chain. */
 void station_verify(const struct station *s, const struct buf *cert, const char *chain);
+/* The ticket is for this profile file as it is now; NULL: the built-in one. */
+void station_profile(struct ticket *t, const char *path);
 /* An issue of row i with this key; nonce and CSR are made for it. */
 int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh,
         struct err *e);

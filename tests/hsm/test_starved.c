@@ -295,6 +295,7 @@ static int setup(void **state)
             .account = "a",
             .division = "d",
             .profile = "idevid",
+            .profile_sha256 = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
             .binding = "identity",
             .rows = 2,
             .quota = 2,

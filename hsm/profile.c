@@ -12,128 +12,12 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "hsm/profile_reader.h"
+#include "hsm/profile_words.h"
 
 #define DAYS_MAX     36525
 #define YEARS_MAX    100
 #define BACKDATE_MAX 1440
-
-/* ---- tables */
-
-static const char *const key_names[CSR_KEY_COUNT] = {
-        [CSR_KEY_P256] = "P-256",
-        [CSR_KEY_P384] = "P-384",
-        [CSR_KEY_RSA_2048] = "RSA-2048",
-        [CSR_KEY_RSA_3072] = "RSA-3072",
-        [CSR_KEY_RSA_4096] = "RSA-4096",
-        [CSR_KEY_ED25519] = "Ed25519",
-};
-
-#define EITHER 0 /* UTF8String or PrintableString, as the profile says */
-/* Bounds in characters: RFC 5280, appendix A.1, "ub-"; RFC 4519 and 4524 for the others. */
-static const struct attribute {
-    const char *name;
-    struct der_oid type;
-    uint8_t tag;
-    enum value_form form;
-    size_t max;
-} attributes[] = {
-        {"C", {3, {0x55, 0x04, 0x06}}, DER_PRINTABLE_STRING, VALUE_COUNTRY, 2},
-        {"ST", {3, {0x55, 0x04, 0x08}}, EITHER, VALUE_UTF8, 128},
-        {"L", {3, {0x55, 0x04, 0x07}}, EITHER, VALUE_UTF8, 128},
-        {"street", {3, {0x55, 0x04, 0x09}}, EITHER, VALUE_UTF8, 128},
-        {"postalCode", {3, {0x55, 0x04, 0x11}}, EITHER, VALUE_UTF8, 40},
-        {"O", {3, {0x55, 0x04, 0x0a}}, EITHER, VALUE_UTF8, 64},
-        {"OU", {3, {0x55, 0x04, 0x0b}}, EITHER, VALUE_UTF8, 64},
-        {"title", {3, {0x55, 0x04, 0x0c}}, EITHER, VALUE_UTF8, 64},
-        {"CN", {3, {0x55, 0x04, 0x03}}, EITHER, VALUE_UTF8, 64},
-        {"serialNumber", {3, {0x55, 0x04, 0x05}}, DER_PRINTABLE_STRING, VALUE_PRINTABLE, 64},
-        {"dnQualifier", {3, {0x55, 0x04, 0x2e}}, DER_PRINTABLE_STRING, VALUE_PRINTABLE, 64},
-        {"UID", {10, {0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x01}}, EITHER,
-                VALUE_UTF8, 256},
-        {"DC", {10, {0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19}}, DER_IA5_STRING,
-                VALUE_DNS, 63},
-};
-#define OTHER_MAX 128 /* of an attribute given by its OID */
-
-static const struct alt_name {
-    const char *type;
-    enum value_form form;
-} alt_names[] = {
-        [PROFILE_NAME_DNS] = {"dns", VALUE_DNS},
-        [PROFILE_NAME_EMAIL] = {"email", VALUE_EMAIL},
-        [PROFILE_NAME_URI] = {"uri", VALUE_URI},
-        [PROFILE_NAME_IP] = {"ip", VALUE_IP},
-        [PROFILE_NAME_REGISTERED_ID] = {"registeredID", VALUE_OID},
-        [PROFILE_NAME_HARDWARE] = {"hardwareModuleName", VALUE_UTF8},
-};
-
-enum family { FAMILY_RSA, FAMILY_EC, FAMILY_ED25519, FAMILY_COUNT };
-static const struct {
-    const char *name;
-    unsigned keys, usage; /* usage: RFC 3279, 2.3.1; RFC 5480, 3; RFC 8410, 5 */
-} families[FAMILY_COUNT] = {
-        [FAMILY_RSA] = {"RSA",
-                1u << CSR_KEY_RSA_2048 | 1u << CSR_KEY_RSA_3072 | 1u << CSR_KEY_RSA_4096,
-                CERT_KU_DIGITAL_SIGNATURE | CERT_KU_NON_REPUDIATION | CERT_KU_KEY_ENCIPHERMENT |
-                        CERT_KU_DATA_ENCIPHERMENT},
-        [FAMILY_EC] = {"EC", 1u << CSR_KEY_P256 | 1u << CSR_KEY_P384,
-                CERT_KU_DIGITAL_SIGNATURE | CERT_KU_NON_REPUDIATION | CERT_KU_KEY_AGREEMENT},
-        [FAMILY_ED25519] = {"Ed25519", 1u << CSR_KEY_ED25519,
-                CERT_KU_DIGITAL_SIGNATURE | CERT_KU_NON_REPUDIATION},
-};
-/* By bit, from the least one on. */
-static const char *const usages[8] = {[7] = "digitalSignature",
-        [6] = "nonRepudiation",
-        [5] = "keyEncipherment",
-        [4] = "dataEncipherment",
-        [3] = "keyAgreement"};
-
-static const struct {
-    const char *name;
-    struct der_oid oid;
-} purposes[] = {
-        {"serverAuth", {8, {0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01}}},
-        {"clientAuth", {8, {0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02}}},
-        {"codeSigning", {8, {0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03}}},
-        {"emailProtection", {8, {0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x04}}},
-        {"timeStamping", {8, {0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x08}}},
-        {"OCSPSigning", {8, {0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x09}}},
-};
-static const struct {
-    const char *name;
-    unsigned bit;
-} extensions[] = {
-        {"keyUsage", CERT_EXT_KEY_USAGE},
-        {"extKeyUsage", CERT_EXT_EXT_KEY_USAGE},
-        {"subjectAltName", CERT_EXT_ALT_NAMES},
-        {"certificatePolicies", CERT_EXT_POLICIES},
-        {"basicConstraints", CERT_EXT_BASIC_CONSTRAINTS},
-};
-
-#define COUNT(table) (sizeof(table) / sizeof *(table))
-
-const char *profile_key_name(enum csr_key key)
-{
-    return key_names[key];
-}
-
-const char *profile_alt_name_type(enum profile_name_kind kind)
-{
-    return alt_names[kind].type;
-}
-
-enum value_form profile_alt_name_form(enum profile_name_kind kind)
-{
-    return alt_names[kind].form;
-}
-
-const char *profile_key_usage_name(unsigned bit)
-{
-    for (size_t i = 0; i < COUNT(usages); i++)
-        if (bit == 1u << i)
-            return usages[i];
-    return NULL;
-}
+#define USAGES_MAX   8
 
 /* ---- values */
 
@@ -166,50 +50,30 @@ static void read_keys(struct reader *r, json_t *list)
 
     for (size_t i = 0; i < n; i++) {
         const char *name = reader_entry(r, list, "keys", i);
-        size_t k = 0;
+        enum csr_key key;
 
-        while (k < CSR_KEY_COUNT && strcmp(key_names[k], name) != 0)
-            k++;
-        if (k == CSR_KEY_COUNT)
+        if (word_key(name, &key))
+            r->p->keys |= 1u << key;
+        else
             reader_complain(r, "keys",
                     "\"%.40s\" is no kind of key: there are P-256, P-384, RSA-2048, RSA-3072, "
                     "RSA-4096 and Ed25519",
                     name);
-        else
-            r->p->keys |= 1u << k;
     }
-}
-
-/* The attribute's bounds; false when there is none of that name. */
-static bool find_attribute(const char *name, struct attribute *ret)
-{
-    for (size_t i = 0; i < COUNT(attributes); i++)
-        if (strcmp(attributes[i].name, name) == 0) {
-            *ret = attributes[i];
-            return true;
-        }
-    *ret = (struct attribute){.name = name, .tag = EITHER, .form = VALUE_UTF8, .max = OTHER_MAX};
-    if (der_oid_parse(name, strlen(name), &ret->type) < 0)
-        return false;
-    /* an OID that has a name must not get round its bounds */
-    for (size_t i = 0; i < COUNT(attributes); i++)
-        if (memcmp(&attributes[i].type, &ret->type, sizeof ret->type) == 0)
-            return false;
-    return true;
 }
 
 static void read_attribute(struct reader *r, json_t *o, size_t i)
 {
     struct profile_attribute *a = &r->p->subject[i];
     const char *name, *string;
-    struct attribute known = {0};
+    struct word_attribute known = {0};
     char where[READER_PATH_MAX], at[READER_PATH_MAX];
 
     snprintf(where, sizeof where, "subject[%zu]", i);
     if (!reader_members(r, o, "subject[]", where))
         return;
     name = reader_text(r, o, where, "attribute");
-    if (name && !find_attribute(name, &known)) {
+    if (name && !word_attribute(name, &known)) {
         reader_path(at, where, "attribute");
         reader_complain(
                 r, at, "\"%.40s\" is no attribute we know, and no OID of another one", name);
@@ -218,13 +82,13 @@ static void read_attribute(struct reader *r, json_t *o, size_t i)
     reader_path(at, where, "string");
     if (string && strcmp(string, "utf8") != 0 && strcmp(string, "printable") != 0)
         reader_complain(r, at, "it must be \"utf8\" or \"printable\"");
-    else if (string && known.name && known.tag != EITHER)
+    else if (string && known.name && known.tag != WORD_EITHER)
         reader_complain(r, at, "%s has one type of string only", known.name);
-    if (known.tag == EITHER && string && strcmp(string, "printable") == 0)
+    if (known.tag == WORD_EITHER && string && strcmp(string, "printable") == 0)
         known.tag = DER_PRINTABLE_STRING, known.form = VALUE_PRINTABLE;
     *a = (struct profile_attribute){.name = name,
             .type = known.type,
-            .string_tag = known.tag == EITHER ? DER_UTF8_STRING : known.tag,
+            .string_tag = known.tag == WORD_EITHER ? DER_UTF8_STRING : known.tag,
             .form = known.form,
             .max = known.max};
     read_value(r, o, where, a->form, a->max, &a->value);
@@ -243,16 +107,15 @@ static void read_alt_name(struct reader *r, json_t *o, size_t i)
 {
     struct profile_alt_name *n = &r->p->alt_names[i];
     const char *type, *oid;
-    size_t kind = 0;
     char where[READER_PATH_MAX], at[READER_PATH_MAX];
 
     snprintf(where, sizeof where, "alt_names[%zu]", i);
     if (!reader_members(r, o, "alt_names[]", where))
         return;
     type = reader_text(r, o, where, "type");
-    while (type && kind < COUNT(alt_names) && strcmp(alt_names[kind].type, type) != 0)
-        kind++;
-    if (kind == COUNT(alt_names)) {
+    if (!type)
+        return;
+    if (!word_alt_name(type, &n->kind)) {
         reader_path(at, where, "type");
         reader_complain(r, at,
                 "\"%.40s\" is no kind of name: there are dns, email, uri, ip, registeredID and "
@@ -260,7 +123,6 @@ static void read_alt_name(struct reader *r, json_t *o, size_t i)
                 type);
         return;
     }
-    n->kind = (enum profile_name_kind)kind;
     oid = reader_text(r, o, where, "hw_type");
     reader_path(at, where, "hw_type");
     if (oid && n->kind != PROFILE_NAME_HARDWARE)
@@ -270,7 +132,7 @@ static void read_alt_name(struct reader *r, json_t *o, size_t i)
                 r, at, "a hardwareModuleName needs the OID of its maker's hardware (RFC 4108, 5)");
     else if (oid && der_oid_parse(oid, strlen(oid), &n->hw_type) < 0)
         reader_complain(r, at, "\"%.60s\" is not an OID, as in 1.3.6.1.4.1.32473.1.1", oid);
-    read_value(r, o, where, alt_names[kind].form, PROFILE_ALT_NAME_MAX, &n->value);
+    read_value(r, o, where, word_alt_name_form(n->kind), PROFILE_ALT_NAME_MAX, &n->value);
 }
 
 static void read_alt_names(struct reader *r, json_t *list)
@@ -301,17 +163,14 @@ static void read_validity(struct reader *r, json_t *o)
 
 static unsigned read_usages(struct reader *r, json_t *list, const char *where)
 {
-    size_t n = reader_list(r, list, where, 1, COUNT(usages));
-    unsigned set = 0;
+    size_t n = reader_list(r, list, where, 1, USAGES_MAX);
+    unsigned set = 0, bit = 0;
 
     for (size_t i = 0; i < n; i++) {
         const char *name = reader_entry(r, list, where, i);
-        size_t bit = 0;
 
-        while (bit < COUNT(usages) && (!usages[bit] || strcmp(usages[bit], name) != 0))
-            bit++;
-        if (bit < COUNT(usages))
-            set |= 1u << bit;
+        if (word_usage(name, &bit))
+            set |= bit;
         else if (strcmp(name, "keyCertSign") == 0 || strcmp(name, "cRLSign") == 0)
             reader_complain(r, where, "\"%s\" is for CAs: a device is none", name);
         else
@@ -320,16 +179,17 @@ static unsigned read_usages(struct reader *r, json_t *list, const char *where)
     return set;
 }
 
-static void set_usage(struct reader *r, enum family f, unsigned usage, const char *where)
+static void set_usage(
+        struct reader *r, const struct word_family *f, unsigned usage, const char *where)
 {
-    for (size_t i = 0; i < COUNT(usages); i++)
-        if (usage & 1u << i && !(families[f].usage & 1u << i))
+    for (unsigned bit = 1; bit <= usage; bit <<= 1)
+        if (usage & bit & ~f->usage)
             reader_complain(r, where,
-                    "an %s key cannot be for \"%s\": give each kind of key its own list in an "
+                    "%s keys cannot be for \"%s\": give each kind of key its own list in an "
                     "object with RSA, EC, Ed25519",
-                    families[f].name, usages[i]);
+                    f->name, word_usage_name(bit));
     for (size_t k = 0; k < CSR_KEY_COUNT; k++)
-        if (families[f].keys & 1u << k)
+        if (f->keys & 1u << k)
             r->p->key_usage[k] = usage;
 }
 
@@ -340,12 +200,13 @@ static void read_key_usage(struct reader *r, json_t *v)
 
     if (each)
         reader_members(r, v, "key_usage", "key_usage");
-    for (enum family f = 0; v && f < FAMILY_COUNT; f++) {
-        json_t *own = json_object_get(v, families[f].name);
-        bool used = r->p->keys & families[f].keys;
+    for (enum key_family i = 0; v && i < FAMILY_COUNT; i++) {
+        const struct word_family *f = word_family(i);
+        json_t *own = json_object_get(v, f->name);
+        bool used = r->p->keys & f->keys;
         char at[READER_PATH_MAX];
 
-        reader_path(at, "key_usage", families[f].name);
+        reader_path(at, "key_usage", f->name);
         if (each && own && !used)
             reader_complain(r, at, "\"keys\" allows no such key");
         else if (each && !own && used)
@@ -355,24 +216,44 @@ static void read_key_usage(struct reader *r, json_t *v)
     }
 }
 
+/* Verifiers may refuse a certificate whose two usages do not go together. */
+static void check_purposes(struct reader *r, unsigned consistent)
+{
+    unsigned all = 0;
+
+    for (size_t k = 0; k < CSR_KEY_COUNT; k++)
+        all |= r->p->key_usage[k];
+    for (unsigned bit = 1; bit <= all; bit <<= 1)
+        if (all & bit & ~consistent)
+            reader_complain(r, "key_usage",
+                    "\"%s\" goes with none of the purposes in \"ext_key_usage\" (RFC 5280, "
+                    "4.2.1.12)",
+                    word_usage_name(bit));
+}
+
 static void read_ext_key_usage(struct reader *r, json_t *list)
 {
     size_t n = reader_list(r, list, "ext_key_usage", 1, PROFILE_LIST_MAX);
+    unsigned consistent = 0;
 
     r->p->ext_key_usage_count = n;
     for (size_t i = 0; i < n; i++) {
         const char *name = reader_entry(r, list, "ext_key_usage", i);
-        struct der_oid *oid = &r->p->ext_key_usage[i];
-        size_t k = 0;
+        struct word_purpose purpose;
 
-        while (k < COUNT(purposes) && strcmp(purposes[k].name, name) != 0)
-            k++;
-        if (k < COUNT(purposes))
-            *oid = purposes[k].oid;
-        else if (der_oid_parse(name, strlen(name), oid) < 0)
+        if (!word_purpose(name, &purpose)) {
             reader_complain(
                     r, "ext_key_usage", "\"%.60s\" is no purpose we know, and no OID", name);
+            continue;
+        }
+        for (size_t before = 0; before < i; before++)
+            if (memcmp(&r->p->ext_key_usage[before], &purpose.oid, sizeof purpose.oid) == 0)
+                reader_complain(r, "ext_key_usage", "\"%.60s\" stands there already", name);
+        r->p->ext_key_usage[i] = purpose.oid;
+        consistent |= purpose.usage;
     }
+    if (consistent)
+        check_purposes(r, consistent);
 }
 
 static void read_policies(struct reader *r, json_t *list)
@@ -426,22 +307,20 @@ static void read_urls(
 
 static void read_critical(struct reader *r, json_t *list)
 {
-    size_t n = reader_list(r, list, "critical", 0, COUNT(extensions));
+    size_t n = reader_list(r, list, "critical", 0, PROFILE_LIST_MAX);
+    unsigned bit = 0;
 
     r->p->critical = list ? 0 : CERT_EXT_KEY_USAGE;
     for (size_t i = 0; i < n; i++) {
         const char *name = reader_entry(r, list, "critical", i);
-        size_t k = 0;
 
-        while (k < COUNT(extensions) && strcmp(extensions[k].name, name) != 0)
-            k++;
-        if (k == COUNT(extensions))
+        if (word_extension(name, &bit))
+            r->p->critical |= bit;
+        else
             reader_complain(r, "critical",
                     "\"%.40s\" is not an extension that may be critical here: keyUsage, "
                     "extKeyUsage, subjectAltName, certificatePolicies, basicConstraints",
                     name);
-        else
-            r->p->critical |= extensions[k].bit;
     }
 }
 

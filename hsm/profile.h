@@ -84,10 +84,3 @@ int profile_builtin(struct profile **ret, struct err *e);
 /* Appends the canonical JSON. */
 int profile_json(const struct profile *p, struct buf *out, struct err *e);
 void profile_free(struct profile **p);
-
-/* Names for people and files. */
-const char *profile_key_name(enum csr_key key);
-const char *profile_alt_name_type(enum profile_name_kind kind);
-enum value_form profile_alt_name_form(enum profile_name_kind kind);
-/* One bit of CERT_KU_*; NULL for those that no device may have. */
-const char *profile_key_usage_name(unsigned bit);

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "hsm/cert_extensions.h"
 #include "hsm/profile.h"
+#include "hsm/profile_words.h"
 #include "hsm/template.h"
 
 #define DAY_S 86400
@@ -151,8 +152,8 @@ static int apply_alt_names(
         struct cert_bytes value;
         int r;
 
-        f->what = profile_alt_name_type(n->kind);
-        f->form = profile_alt_name_form(n->kind);
+        f->what = word_alt_name_type(n->kind);
+        f->form = word_alt_name_form(n->kind);
         f->max = PROFILE_ALT_NAME_MAX;
         r = fill(f, &n->value, &value, e);
         if (r < 0)

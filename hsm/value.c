@@ -39,24 +39,30 @@ static size_t characters(const char *s, size_t len)
     return n;
 }
 
+/* Two labels at least, and the last one is no number: a name of the global DNS, not one that a
+ * resolver would complete or take for an address. */
 static bool is_dns(const char *s, size_t len)
 {
-    size_t label = 0;
+    size_t label = 0, dots = 0;
+    bool letters = false; /* in this label */
 
-    if (len == 0 || len > DNS_MAX)
+    if (len > DNS_MAX)
         return false;
     for (size_t i = 0; i < len; i++) {
         if (s[i] == '.') {
             if (label == 0 || s[i - 1] == '-')
                 return false;
             label = 0;
+            letters = false;
+            dots++;
         } else if (!is_alnum(s[i]) && (s[i] != '-' || label == 0)) {
             return false;
         } else if (++label > LABEL_MAX) {
             return false;
         }
+        letters = letters || is_letter(s[i]);
     }
-    return label > 0 && s[len - 1] != '-';
+    return dots && letters && s[len - 1] != '-';
 }
 
 static bool is_email(const char *s, size_t len)
@@ -105,7 +111,7 @@ static bool is_authority(const char *s, size_t len)
     } else {
         while (host < len && s[host] != ':')
             host++;
-        if (!is_dns(s, host))
+        if (!is_dns(s, host) && value_address(s, host, address) != 4)
             return false;
     }
     if (host == len)
@@ -163,7 +169,7 @@ const char *value_check(enum value_form form, const char *s, size_t len, size_t 
                        ? NULL
                        : "it takes two capital letters (ISO 3166), as in DE";
     case VALUE_DNS:
-        return is_dns(s, len) ? NULL : "it is not a DNS name of letters, digits, '-' and dots";
+        return is_dns(s, len) ? NULL : "it is not a DNS name, as in device-1.example.com";
     case VALUE_EMAIL:
         return is_email(s, len) ? NULL : "it is not a mail address, as in a@example.com";
     case VALUE_URI:

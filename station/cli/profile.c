@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "base/uuid.h"
 #include "hsm/profile_apply.h"
+#include "hsm/profile_words.h"
 #include "jobs/manifest.h"
 #include "station/cli/example.h"
 #include "station/cli/plain.h"
@@ -103,7 +104,7 @@ void profile_show_facts(const struct screen *s, const struct profile *p)
     fact(s, "Subject", &b);
     for (size_t i = 0; i < p->alt_name_count; i++) {
         const json_t *n = json_array_get(json_object_get(p->document, "alt_names"), i);
-        add_value(&b, profile_alt_name_type(p->alt_names[i].kind), &p->alt_names[i].value);
+        add_value(&b, word_alt_name_type(p->alt_names[i].kind), &p->alt_names[i].value);
         if (*json_text(n, "hw_type"))
             buf_printf(&b, NULL, " (%s)", json_text(n, "hw_type"));
     }

@@ -149,6 +149,11 @@ void help_chain(EVP_PKEY *key, struct buf *out)
 
 /* ---- rows */
 
+bool help_row_nameless(size_t i)
+{
+    return i % 8 == 7;
+}
+
 static void make_row(size_t i, struct buf *out)
 {
     char name[32], hwid[32];
@@ -159,7 +164,7 @@ static void make_row(size_t i, struct buf *out)
 
     snprintf(name, sizeof name, "dev-%zu", i);
     snprintf(hwid, sizeof hwid, "HW-%zu", i);
-    for (size_t f = 0; f < sizeof fields / sizeof *fields; f++)
+    for (size_t f = 0; f < (help_row_nameless(i) ? 3 : sizeof fields / sizeof *fields); f++)
         assert_int_equal(row_add(&r, fields[f][0], strlen(fields[f][0]), fields[f][1],
                                  strlen(fields[f][1]), NULL),
                 0);

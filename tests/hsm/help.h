@@ -2,6 +2,7 @@
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
@@ -32,12 +33,14 @@ X509 *help_cert(EVP_PKEY *key, const char *cn);
 /* An issuing CA and its root, both of this key, as PEM: 2020 to 2199. */
 void help_chain(EVP_PKEY *key, struct buf *out);
 
-/* A manifest of `count` rows: device_name dev-N, device_group g, hwid HW-N and two subject columns. */
+/* A manifest of `count` rows: device_name dev-N, device_group g, hwid HW-N and three subject columns, which every 8th row
+ * lacks. */
 struct help_rows {
     size_t count;
     struct buf *rows;
     struct merkle_hash *leaves, root;
 };
+bool help_row_nameless(size_t i);
 void help_rows_make(struct help_rows *r, size_t count);
 void help_rows_done(struct help_rows *r);
 void help_rows_proof(const struct help_rows *r, size_t i, struct buf *out);

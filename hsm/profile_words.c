@@ -30,7 +30,7 @@ static const struct word_attribute attributes[] = {
         {"UID", {10, {0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x01}}, WORD_EITHER,
                 VALUE_UTF8, 256},
         {"DC", {10, {0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19}}, DER_IA5_STRING,
-                VALUE_DNS, 63},
+                VALUE_LABEL, 63},
 };
 #define OTHER_MAX 128 /* of an attribute given by its OID */
 

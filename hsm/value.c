@@ -39,30 +39,31 @@ static size_t characters(const char *s, size_t len)
     return n;
 }
 
+static bool is_label(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!is_alnum(s[i]) && s[i] != '-')
+            return false;
+    return len && len <= LABEL_MAX && s[0] != '-' && s[len - 1] != '-';
+}
+
 /* Two labels at least, and the last one is no number: a name of the global DNS, not one that a
  * resolver would complete or take for an address. */
 static bool is_dns(const char *s, size_t len)
 {
-    size_t label = 0, dots = 0;
-    bool letters = false; /* in this label */
+    const char *end = s + len, *dot;
 
     if (len > DNS_MAX)
         return false;
-    for (size_t i = 0; i < len; i++) {
-        if (s[i] == '.') {
-            if (label == 0 || s[i - 1] == '-')
-                return false;
-            label = 0;
-            letters = false;
-            dots++;
-        } else if (!is_alnum(s[i]) && (s[i] != '-' || label == 0)) {
+    dot = memchr(s, '.', len);
+    if (!dot)
+        return false;
+    for (; dot; s = dot + 1, dot = memchr(s, '.', (size_t)(end - s)))
+        if (!is_label(s, (size_t)(dot - s)))
             return false;
-        } else if (++label > LABEL_MAX) {
-            return false;
-        }
-        letters = letters || is_letter(s[i]);
-    }
-    return dots && letters && s[len - 1] != '-';
+    for (dot = s; dot < end && !is_letter(*dot); dot++)
+        ;
+    return dot < end && is_label(s, (size_t)(end - s));
 }
 
 static bool is_email(const char *s, size_t len)
@@ -170,6 +171,8 @@ const char *value_check(enum value_form form, const char *s, size_t len, size_t 
                        : "it takes two capital letters (ISO 3166), as in DE";
     case VALUE_DNS:
         return is_dns(s, len) ? NULL : "it is not a DNS name, as in device-1.example.com";
+    case VALUE_LABEL:
+        return is_label(s, len) ? NULL : "it is not a DNS label of letters, digits and '-'";
     case VALUE_EMAIL:
         return is_email(s, len) ? NULL : "it is not a mail address, as in a@example.com";
     case VALUE_URI:

@@ -34,14 +34,14 @@ ERR(TICKET_STATION, "WrongStation", OPERATOR, "The approval is for other station
 ERR(JOB_WITHDRAWN, "Withdrawn", OPERATOR, "The approval of this job was withdrawn for ever: import and approve a new job.")
 ERR(QUOTA, "Quota", OPERATOR, "The approved quantity is used up: have a larger quantity approved.")
 ERR(PROOF, "NotAuthorised", OPERATOR, "This row is not in the approved manifest: import the approved file.")
-ERR(PROFILE, "Profile", OPERATOR, "The certificate profile is unknown or does not fit the row.")
+ERR(PROFILE, "Profile", OPERATOR, "The certificate profile is unknown, faulty, not the one approved, or does not fit the row: see 'keyline profile check'.")
 
 /* certification */
 ERR(NONCE, "StaleNonce", RETRY, "The request took too long or the signer was restarted: it is tried again.")
 ERR(CSR, "BadRequest", DEVICE, "The device's certificate request is malformed: set the device aside.")
 ERR(POSSESSION, "NoPossession", DEVICE, "The device did not prove that it holds its key: set the device aside.")
 ERR(KEY_TYPE, "KeyType", DEVICE, "The device's key is of a type the profile does not allow.")
-ERR(KEY_WEAK, "WeakKey", DEVICE, "The device's key is weak or known: set the device aside.")
+ERR(KEY_WEAK, "WeakKey", DEVICE, "The device's key is weak, or others know it: set the device aside.")
 ERR(KEY_REUSED, "KeyReused", DEVICE, "Another device has this very key, or it was revoked as compromised: set the devices aside.")
 ERR(KEY_CHANGED, "KeyChanged", OPERATOR, "The device has a certificate for another key: a supervisor must allow a re-issue (keyline device reissue).")
 ERR(CERT_REVOKED, "Revoked", OPERATOR, "The device's certificate was revoked: a new one needs a re-issue job (keyline device reissue).")

@@ -341,7 +341,7 @@ static void print_check(const struct cli *c, const struct profile *p, const json
         screen_printf(&c->out, "%s of %s rows do not fit the profile.\n",
                 number_format((int64_t)misfits, n[1]), n[0]);
     else
-        screen_printf(&c->out, "All %s rows fit the profile.\n", n[0]);
+        screen_printf(&c->out, "Every row fits the profile (%s).\n", n[0]);
 }
 
 /* A faulty profile is this verb's answer, not its failure: all faults are shown, and the status is 1. */

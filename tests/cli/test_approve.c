@@ -38,7 +38,8 @@ static const char *request(unsigned rows)
     snprintf(text, sizeof text,
             "{\"v\":1,\"job\":\"" JOB
             "\",\"account\":\"acc\",\"division\":\"div\",\"profile\":\"idevid\","
-            "\"binding\":\"identity\",\"keys\":\"device\",\"reissue\":false,\"rows\":%u,\"root\":\"%s\",\"quota\":%u,\"stations\":["
+            "\"binding\":\"identity\",\"keys\":\"device\",\"reissue\":false,\"rows\":%u,\"root\":"
+            "\"%s\",\"quota\":%u,\"stations\":["
             "\"line-1\",\"line-2\"]}",
             rows, root_hex, rows);
     return text;
@@ -60,6 +61,7 @@ static int start(void **state)
             test_root);
     if (system(command))
         return -1;
+    mkdir(test_path("etc/profiles"), 0755);
     test_write("m.csv", "device_name,hwid\nSENSOR-1,h1\nSENSOR-2,h2\nSENSOR-3,h3\n");
     compute_root();
     fake_start();
@@ -255,6 +257,73 @@ static void far_from_the_station(void **state)
             keyline("job", "approve", "x", "--ticket", "t", "--days", "3", NULL)->status, 2);
 }
 
+#define OURS                                                                                       \
+    "{\"description\":\"ours\",\"keys\":[\"P-256\"],\"subject\":[{\"attribute\":\"CN\",\"value\":" \
+    "\"{"                                                                                          \
+    "device_name}\"}],\"validity\":{\"years\":%d,\"beyond_ca\":false},\"key_usage\":["             \
+    "\"digitalSignature\"]}"
+
+static void digest_of(const char *jws, char out[65])
+{
+    FILE *f = fopen(test_path("etc/approver.pem"), "r");
+    X509 *x = PEM_read_X509(f, NULL, NULL, NULL);
+    X509_STORE *anchors = X509_STORE_new();
+    struct ticket t;
+    struct err e = {0};
+    fclose(f);
+    X509_STORE_add_cert(anchors, x);
+    if (ticket_verify(jws, anchors, &t, &e))
+        fail_msg("%s", e.msg);
+    assert_string_equal(t.profile, "ours");
+    memcpy(out, t.profile_sha256, 65);
+    X509_free(x);
+    X509_STORE_free(anchors);
+}
+
+/* The ticket is for what the profile says, so the profile must be there to be seen. */
+static void profiles_are_seen(void **state)
+{
+    char text[600], *at, first[65], second[65];
+    (void)state;
+    snprintf(text, sizeof text, "%s", request(3));
+    at = strstr(text, "idevid");
+    memmove(at + 4, at + 6, strlen(at + 6) + 1);
+    memcpy(at, "ours", 4);
+    fake_answer("JobRequest", "%s", text);
+    fake_calls();
+#define APPROVE "job", "approve", "order", "--yes", "--passphrase-file", test_path("pass.txt")
+    const struct outcome *o = keyline(APPROVE, NULL);
+    assert_int_equal(o->status, 1);
+    assert_says(o->err, "--profile-file");
+    test_write("etc/profiles/ours.json", OURS, 0);
+    o = keyline(APPROVE, NULL);
+    assert_int_equal(o->status, 1);
+    assert_says(o->err, "validity.years");
+    test_write("theirs.json", OURS, 5);
+    o = keyline(APPROVE, "--profile-file", test_path("theirs.json"), NULL);
+    assert_int_equal(o->status, 1);
+    assert_says(o->err, "the job is for profile ours");
+    assert_not_says(fake_calls(), "JobApprove");
+
+    test_write("etc/profiles/ours.json", OURS, 5);
+    o = keyline(APPROVE, NULL);
+    assert_int_equal(o->status, 0);
+    assert_says(o->out, "5 years but not longer than the CA");
+    char *ticket = approved_with();
+    digest_of(ticket, first);
+    assert_says(o->out, first);
+    free(ticket);
+    test_write("ours.json", OURS, 6);
+    o = keyline(APPROVE, "--profile-file", test_path("ours.json"), NULL);
+    assert_int_equal(o->status, 0);
+    assert_says(o->out, "6 years");
+    ticket = approved_with();
+    digest_of(ticket, second);
+    assert_string_not_equal(first, second);
+    free(ticket);
+    fake_answer("JobRequest", "%s", request(3));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +332,7 @@ int main(void)
             cmocka_unit_test(nothing_without_a_yes),
             cmocka_unit_test(asks_on_a_terminal),
             cmocka_unit_test(far_from_the_station),
+            cmocka_unit_test(profiles_are_seen),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -22,6 +22,12 @@ static int read_entry(struct ledger *l, uint64_t place, struct ledger_entry *ret
                                                : 0;
 }
 
+bool ledger_is_in(const struct ledger_entry *entry, enum ledger_table table)
+{
+    return entry->type == LEDGER_ISSUED ||
+           (entry->type == LEDGER_KEY_MADE && table == LEDGER_BY_KEY);
+}
+
 const uint8_t *ledger_key(const struct ledger_entry *entry, enum ledger_table table)
 {
     return table == LEDGER_BY_DEVICE ? entry->device : entry->spki_sha256;
@@ -30,6 +36,7 @@ const uint8_t *ledger_key(const struct ledger_entry *entry, enum ledger_table ta
 struct search {
     struct ledger *l;
     enum ledger_table table;
+    enum ledger_type type;
     const uint8_t *key;
     size_t key_len;
     uint64_t hash, place; /* where it was found */
@@ -45,10 +52,11 @@ static int match(void *ctx, uint64_t place, struct err *e)
     if (read_entry(s->l, place, &entry, e) < 0)
         return -1;
     key = ledger_key(&entry, s->table);
-    if (entry.type != LEDGER_ISSUED || ledger_index_hash(&s->l->cells[s->table], key) != s->hash)
+    if (!ledger_is_in(&entry, s->table) ||
+            ledger_index_hash(&s->l->cells[s->table], key) != s->hash)
         return ledger_file_damaged(
                 &s->l->file, place, "this entry is not the one that was indexed", e);
-    return memcmp(key, s->key, s->key_len) == 0;
+    return entry.type == s->type && memcmp(key, s->key, s->key_len) == 0;
 }
 
 static int match_saved(void *ctx, uint64_t place, struct err *e)
@@ -93,7 +101,7 @@ static int find(struct search *s, struct ledger_entry *ret, struct err *e)
 int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
         struct ledger_entry *ret, struct buf *ret_cert, struct err *e)
 {
-    struct search s = {l, LEDGER_BY_DEVICE, device, LEDGER_ID_BYTES, 0, 0};
+    struct search s = {l, LEDGER_BY_DEVICE, LEDGER_ISSUED, device, LEDGER_ID_BYTES, 0, 0};
     uint8_t *at;
     int r = find(&s, ret, e);
 
@@ -109,10 +117,10 @@ int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
     return LEDGER_PRESENT;
 }
 
-int ledger_find_key(
-        struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e)
+static int find_spki(struct ledger *l, enum ledger_type type, const uint8_t spki_sha256[32],
+        struct ledger_entry *ret, struct err *e)
 {
-    struct search s = {l, LEDGER_BY_KEY, spki_sha256, sizeof ret->spki_sha256, 0, 0};
+    struct search s = {l, LEDGER_BY_KEY, type, spki_sha256, sizeof ret->spki_sha256, 0, 0};
     int r = find(&s, ret, e);
 
     if (r <= 0)
@@ -121,11 +129,30 @@ int ledger_find_key(
     return LEDGER_PRESENT;
 }
 
+int ledger_find_key(
+        struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e)
+{
+    return find_spki(l, LEDGER_ISSUED, spki_sha256, ret, e);
+}
+
+int ledger_find_made_key(
+        struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e)
+{
+    return find_spki(l, LEDGER_KEY_MADE, spki_sha256, ret, e);
+}
+
 uint64_t ledger_job_count(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES])
 {
     const struct ledger_job *j = ledger_tally_job(&l->tally, job);
 
     return j ? j->issued : 0;
+}
+
+uint64_t ledger_job_keys(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES])
+{
+    const struct ledger_job *j = ledger_tally_job(&l->tally, job);
+
+    return j ? j->keys_made : 0;
 }
 
 bool ledger_job_withdrawn(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES])
@@ -229,8 +256,9 @@ static int take_group(struct ledger *l, uint64_t at, struct ledger_group *g, str
     ledger_tally_group(&l->tally, at);
     while ((r = ledger_group_next(g, &entry, &place)) > 0) {
         ledger_tally_add(&l->tally, &entry, place);
-        for (int i = 0; i < LEDGER_TABLES && entry.type == LEDGER_ISSUED; i++)
-            ledger_index_add(&l->cells[i], ledger_key(&entry, i), place);
+        for (int i = 0; i < LEDGER_TABLES; i++)
+            if (ledger_is_in(&entry, i))
+                ledger_index_add(&l->cells[i], ledger_key(&entry, i), place);
     }
     if (r < 0)
         return ledger_file_damaged(&l->file, g->place, "this is not an entry", e);

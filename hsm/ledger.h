@@ -33,6 +33,7 @@ enum ledger_type {
     LEDGER_WITHDRAWN = 5, /* job: nothing more is issued for it; no tail */
     LEDGER_CHECKPOINT =
             6, /* row: bytes of the ledger that it vouches for; spki_sha256: the chain there; tail: checkpoint.h */
+    LEDGER_KEY_MADE = 7, /* a key made by the signer; tail: SHA-256 of the key it was wrapped for */
 };
 #define LEDGER_KEY_FROM_SIGNER                                                                     \
     0x01 /* flag of an issued entry: the key was not born in the device */
@@ -81,7 +82,8 @@ struct ledger_crl {
     uint64_t entries; /* revoked certificates in it */
     uint8_t sha256[32];
 };
-#define LEDGER_CRL_TAIL (CERT_KEY_ID_BYTES + 16)
+#define LEDGER_CRL_TAIL      (CERT_KEY_ID_BYTES + 16)
+#define LEDGER_KEY_MADE_TAIL 32
 enum ledger_found { LEDGER_ABSENT = 0, LEDGER_PRESENT = 1 };
 
 /* Creates the file when there is none. One process at a time: ERR_BAD_STATE when another has it. */
@@ -105,8 +107,13 @@ int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
         struct ledger_entry *ret, struct buf *ret_cert, struct err *e);
 int ledger_find_key(
         struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e);
+/* The same for a key that this signer made, certified or not. */
+int ledger_find_made_key(
+        struct ledger *l, const uint8_t spki_sha256[32], struct ledger_entry *ret, struct err *e);
 /* Certificates issued for this job. */
 uint64_t ledger_job_count(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES]);
+/* Keys made for this job. */
+uint64_t ledger_job_keys(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES]);
 /* An approver has withdrawn the job. */
 bool ledger_job_withdrawn(const struct ledger *l, const uint8_t job[LEDGER_ID_BYTES]);
 struct ledger_counts ledger_counts(const struct ledger *l);

@@ -60,6 +60,8 @@ static bool tail_fits(const struct ledger_entry *entry)
         return entry->tail.len == 0;
     case LEDGER_CHECKPOINT:
         return entry->tail.len > LEDGER_CHECKPOINT_FIXED;
+    case LEDGER_KEY_MADE:
+        return entry->tail.len == LEDGER_KEY_MADE_TAIL;
     default:
         return true;
     }
@@ -92,7 +94,7 @@ int ledger_entry_decode(const uint8_t fixed[LEDGER_ENTRY_FIXED], struct ledger_e
             .flags = fixed[5],
             .reason = fixed[6],
             .tail.len = ledger_get_be(fixed, 4)};
-    if (ret->type < LEDGER_ISSUED || ret->type > LEDGER_CHECKPOINT || fixed[7] ||
+    if (ret->type < LEDGER_ISSUED || ret->type > LEDGER_KEY_MADE || fixed[7] ||
             ret->tail.len > TAIL_MAX || !tail_fits(ret))
         return -1;
     memcpy(ret->job, at, LEDGER_ID_BYTES);

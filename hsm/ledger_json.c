@@ -20,6 +20,7 @@ static const char *const type_names[] = {
         [LEDGER_CRL] = "crl",
         [LEDGER_WITHDRAWN] = "withdrawn",
         [LEDGER_CHECKPOINT] = "checkpoint",
+        [LEDGER_KEY_MADE] = "key-made",
 };
 
 static bool is_zero(const uint8_t *bytes, size_t len)
@@ -116,7 +117,10 @@ static json_t *entry_json(uint64_t place, const struct ledger_entry *entry)
         set_refusal(o, &entry->tail);
     if (entry->type == LEDGER_REVOKED)
         json_object_set_new(o, "reason", json_string(order_reason_name(entry->reason)));
-    if (entry->type == LEDGER_ISSUED || entry->type == LEDGER_REFUSED)
+    if (entry->type == LEDGER_KEY_MADE)
+        set_hex(o, "transport_sha256", entry->tail.bytes, entry->tail.len);
+    if (entry->type == LEDGER_ISSUED || entry->type == LEDGER_REFUSED ||
+            entry->type == LEDGER_KEY_MADE)
         json_object_set_new(o, "row", json_integer((json_int_t)entry->row + 1));
     if (entry->type == LEDGER_ISSUED)
         json_object_set_new(

@@ -25,6 +25,8 @@ struct ledger {
     size_t waiting;
 };
 
+/* Is it looked up there? */
+bool ledger_is_in(const struct ledger_entry *entry, enum ledger_table table);
 /* The key of an entry in this table. */
 const uint8_t *ledger_key(const struct ledger_entry *entry, enum ledger_table table);
 /* Notes that this ledger can be used no more, once, in the log; a damaged one is read whole by the next start. Always -1. */

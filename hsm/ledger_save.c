@@ -119,7 +119,7 @@ int ledger_spill(struct ledger *l, struct err *e)
     struct err why = {0};
     int r;
 
-    if (l->cells[0].used < SPILL_ENTRIES || l->index_lost)
+    if (l->cells[LEDGER_BY_KEY].used < SPILL_ENTRIES || l->index_lost)
         return 0;
     r = write_new(l, 0, &why);
     if (r == 0)

@@ -118,7 +118,9 @@ static int check_entry(void *ctx, uint64_t place, const struct ledger_entry *ent
 {
     struct ledger *l = ctx;
 
-    for (int i = 0; i < LEDGER_TABLES && entry->type == LEDGER_ISSUED; i++) {
+    for (int i = 0; i < LEDGER_TABLES; i++) {
+        if (!ledger_is_in(entry, i))
+            continue;
         uint64_t hash = ledger_index_hash(&l->cells[i], ledger_key(entry, i));
         int found = ledger_index_has(&l->cells[i], hash, place);
 
@@ -128,7 +130,7 @@ static int check_entry(void *ctx, uint64_t place, const struct ledger_entry *ent
             return -1;
         if (!found)
             return err_set(e, ERR_UNAVAILABLE,
-                    "the ledger's index lacks the certificate at byte %llu: it is made anew",
+                    "the ledger's index lacks the entry at byte %llu: it is made anew",
                     (unsigned long long)place);
     }
     return 0;
@@ -145,7 +147,8 @@ static int check_sums(const struct reading *r, const struct ledger *l, struct er
 
     for (size_t i = 0; same && i < a->job_count; i++)
         same = memcmp(a->jobs[i].job, b->jobs[i].job, LEDGER_ID_BYTES) == 0 &&
-               a->jobs[i].issued == b->jobs[i].issued;
+               a->jobs[i].issued == b->jobs[i].issued &&
+               a->jobs[i].keys_made == b->jobs[i].keys_made;
     for (size_t i = 0; same && i < a->revoked_count; i++)
         same = memcmp(a->revoked[i].serial, b->revoked[i].serial, CERT_SERIAL_BYTES) == 0 &&
                a->revoked[i].reason == b->revoked[i].reason;

@@ -143,6 +143,9 @@ void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry, 
     case LEDGER_CHECKPOINT:
         t->checkpoint = place;
         break;
+    case LEDGER_KEY_MADE:
+        job_of(t, entry)->keys_made++;
+        break;
     }
 }
 
@@ -164,7 +167,7 @@ const struct ledger_ca *ledger_tally_ca(
 /* ---- as bytes */
 
 /* Change the number when any of these structures changes. */
-#define LAYOUT UINT64_C(1)
+#define LAYOUT UINT64_C(2)
 
 struct sums {
     uint64_t layout;

@@ -5,7 +5,7 @@
 
 struct ledger_job {
     uint8_t job[LEDGER_ID_BYTES];
-    uint64_t issued;
+    uint64_t issued, keys_made;
     bool withdrawn;
 };
 struct ledger_ca {

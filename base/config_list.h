@@ -27,6 +27,7 @@ KEY("token", "mark_every_s", NUM, "10", 0, 86400, "How often the ledger's mark i
 KEY("token", "keepalive_s", NUM, "60", 0, 3600, "After so long without a signature a worker looks whether its session is still good, before a device finds out. 0: never.")
 CHOICE_KEY("signer", "tokens", "failover|spread", "failover", "With several tokens: failover signs with the first that works, in the order of this file; spread shares the work among all.")
 KEY("signer", "approver_policy", STR, "", 0, 0, "Certificate policy (an object identifier, as in 1.3.6.1.4.1.32473.1) that an approver's certificate below a CA of approvers.pem must have, and each CA between. Empty: every certificate for signatures below such a CA may approve. Approvers whose own certificate stands in approvers.pem need none.")
+CHOICE_KEY("signer", "born_keys", "no|yes", "no", "May the signer make keys for devices that cannot make their own? A job's ticket must allow it, too.")
 KEY("signer", "nonce_valid_s", NUM, "300", 10, 3600, "How long a certification nonce may be answered.")
 KEY("signer", "crl_days", NUM, "7", 1, CRL_DAYS_MAX, "How long a CRL is valid (nextUpdate); a new one is published when half of that is over, and at every revocation.")
 KEY("bootstrap", "mqtt_primary", STR, "mqtts://rendezvous.invalid:8883", 0, 0, "Rendezvous endpoint put into each device.")

@@ -37,6 +37,7 @@ ERR(PROOF, "NotAuthorised", OPERATOR, "This row is not in the approved manifest:
 ERR(PROFILE, "Profile", OPERATOR, "The certificate profile is unknown, faulty, not the one approved, or does not fit the row: see 'keyline profile check'.")
 
 /* certification */
+ERR(KEY_ORIGIN, "KeyOrigin", OPERATOR, "The device cannot make its key: have a job approved whose keys the signer makes (job import --keys signer), and set [signer] born_keys.")
 ERR(NONCE, "StaleNonce", RETRY, "The request took too long or the signer was restarted: it is tried again.")
 ERR(CSR, "BadRequest", DEVICE, "The device's certificate request is malformed: set the device aside.")
 ERR(POSSESSION, "NoPossession", DEVICE, "The device did not prove that it holds its key: set the device aside.")

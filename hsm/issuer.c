@@ -3,6 +3,7 @@
  * it; the one it replaces is revoked in the same write. The checks: the request itself (request.c),
  * then the past (past.c), then what is under way. */
 #include "hsm/issuer.h"
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/buf.h"
@@ -10,8 +11,10 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/uuid.h"
+#include "hsm/birth.h"
 #include "hsm/ca.h"
 #include "hsm/cert.h"
+#include "hsm/key_maker.h"
 #include "hsm/latency.h"
 #include "hsm/ledger.h"
 #include "hsm/order.h"
@@ -33,7 +36,8 @@ struct waiter {
     void *ctx;
 };
 
-/* One device under way; nobody else may get a certificate for the same device or key meanwhile. */
+/* One device under way; nobody else may get a certificate for the same device or key meanwhile. Or a
+ * key that is being made (entry.type tells): then cert is the JWE it leaves in. */
 struct issuance {
     struct issuance *next;
     struct issuer *issuer;
@@ -42,6 +46,7 @@ struct issuance {
     uint8_t revoked_ca[CERT_KEY_ID_BYTES];
     struct waiter *waiters; /* the first one asked first */
     struct buf tbs, cert;
+    uint8_t wrapped_for[LEDGER_KEY_MADE_TAIL]; /* of a key: SHA-256 of the transport key */
     uint64_t started_us;
     int recorded;  /* in the ledger's group to come */
     int held;      /* until the ledger is vouched for */
@@ -62,7 +67,8 @@ struct issuer {
 
 static bool same_device(const struct issuance *i, const struct request *r)
 {
-    return memcmp(i->entry.device, r->entry.device, LEDGER_ID_BYTES) == 0;
+    return i->entry.type == LEDGER_ISSUED &&
+           memcmp(i->entry.device, r->entry.device, LEDGER_ID_BYTES) == 0;
 }
 
 /* The device is getting a certificate: only the very same request may have it, too. */
@@ -87,6 +93,8 @@ static int check_new(struct issuer *s, const struct request *r, struct err *e)
     if (ledger_job_withdrawn(s->parts.ledger, r->entry.job))
         return err_set(e, ERR_JOB_WITHDRAWN, "the approval of this job was withdrawn");
     for (const struct issuance *i = s->under_way; i; i = i->next) {
+        if (i->entry.type != LEDGER_ISSUED)
+            continue;
         if (memcmp(i->entry.spki_sha256, r->entry.spki_sha256, sizeof r->entry.spki_sha256) == 0)
             return err_set(e, ERR_KEY_REUSED,
                     "device %s shows a key that is being certified for another device",
@@ -166,14 +174,19 @@ static void issuance_free(struct issuance *i)
     free(i);
 }
 
+static unsigned marks_of(const struct ledger_entry *entry)
+{
+    return entry->flags & LEDGER_KEY_FROM_SIGNER ? SIGNER_KEY_MADE : 0;
+}
+
 /* i is out of the list already: a callback may ask for the next certificate at once. */
 static void answer(struct issuance *i, const struct err *why)
 {
-    bool fresh = true;
+    unsigned marks = marks_of(&i->entry) | SIGNER_FRESH;
 
     for (struct waiter *w = i->waiters; w; w = w->next) {
-        w->done(w->ctx, why ? NULL : i->cert.data, why ? 0 : i->cert.len, fresh, why);
-        fresh = false;
+        w->done(w->ctx, why ? NULL : i->cert.data, why ? 0 : i->cert.len, marks, why);
+        marks &= ~(unsigned)SIGNER_FRESH;
     }
     issuance_free(i);
 }
@@ -240,10 +253,31 @@ static int record(struct issuance *i, struct err *e)
     if (i->overtaken)
         return err_set(e, ERR_CERT_REVOKED,
                 "the certificate to be replaced was revoked meanwhile: ask again");
-    i->entry.tail = (struct cert_bytes){i->cert.data, i->cert.len};
+    i->entry.tail = i->entry.type == LEDGER_KEY_MADE
+                            ? (struct cert_bytes){i->wrapped_for, sizeof i->wrapped_for}
+                            : (struct cert_bytes){i->cert.data, i->cert.len};
     both[0] = i->entry;
     both[1] = i->revocation;
     return ledger_add_all(i->issuer->parts.ledger, both, i->revocation.type ? 2 : 1, e);
+}
+
+/* What was made goes into the ledger's group to come; why: it could not be made. */
+static void conclude(struct issuance *i, const struct err *why)
+{
+    struct issuer *s = i->issuer;
+    struct err e = {0};
+
+    if (!why && record(i, &e) < 0)
+        why = &e;
+    if (why) {
+        take_out(i);
+        answer(i, why);
+        return;
+    }
+    i->recorded = 1;
+    schedule_commit(s);
+    if (ledger_waiting(s->parts.ledger) >= GROUP_MAX)
+        commit(s, NULL);
 }
 
 static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct err *why)
@@ -255,18 +289,24 @@ static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct er
 
     if (!why) {
         latency_end(&s->latency, i->started_us);
-        if (cert_assemble(&tbs, s->parts.ca->alg, &signature, &i->cert, &e) == 0)
-            i->recorded = record(i, &e) == 0;
-        why = i->recorded ? NULL : &e;
+        if (cert_assemble(&tbs, s->parts.ca->alg, &signature, &i->cert, &e) < 0)
+            why = &e;
     }
-    if (why) {
-        take_out(i);
-        answer(i, why);
-        return;
+    conclude(i, why);
+}
+
+static void on_key_made(void *ctx, const struct made_key *k, const struct err *why)
+{
+    struct issuance *i = ctx;
+    struct err e = {0};
+
+    if (k && (EVP_Digest(k->spki, k->spki_len, i->entry.spki_sha256, NULL, EVP_sha256(), NULL) !=
+                             1 ||
+                     buf_append(&i->cert, k->jwe, k->jwe_len, &e) < 0)) {
+        err_set(&e, ERR_NOMEM, "no memory for a key");
+        why = &e;
     }
-    schedule_commit(s);
-    if (ledger_waiting(s->parts.ledger) >= GROUP_MAX)
-        commit(s, NULL);
+    conclude(i, why);
 }
 
 /* ---- the way of a request */
@@ -303,7 +343,8 @@ static int build(struct issuer *s, const struct request *q, struct issuance *i, 
     return r;
 }
 
-static struct issuance *issuance_new(struct issuer *s, const struct request *q, struct err *e)
+static struct issuance *issuance_new(
+        struct issuer *s, const struct request *q, enum ledger_type type, struct err *e)
 {
     struct issuance *i = calloc(1, sizeof *i);
 
@@ -313,7 +354,7 @@ static struct issuance *issuance_new(struct issuer *s, const struct request *q, 
     }
     i->issuer = s;
     i->entry = q->entry;
-    i->entry.type = LEDGER_ISSUED;
+    i->entry.type = type;
     i->entry.time_ms = time_now_ms();
     i->started_us = latency_now_us();
     return i;
@@ -360,7 +401,7 @@ void issuer_resume(struct issuer *s, const struct err *why)
 static int begin(struct issuer *s, const struct request *q, const struct ledger_entry *have,
         const struct buf *have_cert, signer_done_fn done, void *ctx, struct err *e)
 {
-    struct issuance *i = issuance_new(s, q, e);
+    struct issuance *i = issuance_new(s, q, LEDGER_ISSUED, e);
 
     if (!i)
         return -1;
@@ -398,7 +439,7 @@ static int decide(
     if (past_judge(s->parts.ledger, q, &past, &have, &cert, e) < 0)
         goto out;
     if (past == PAST_SAME) {
-        done(ctx, cert.data, cert.len, false, NULL);
+        done(ctx, cert.data, cert.len, marks_of(&have), NULL);
         r = 0;
     } else if (check_new(s, q, e) == 0) {
         r = begin(s, q, past == PAST_REPLACE ? &have : NULL, &cert, done, ctx, e);
@@ -417,8 +458,71 @@ int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_do
 
     if (!q)
         return err_set(e, ERR_NOMEM, "no memory for a request");
-    if (request_check(&s->parts.rules, request, q, &why) == 0)
+    if (request_check(&s->parts.rules, request, q, &why) == 0 &&
+            birth_check_origin(s->parts.ledger, q, &why) == 0)
         r = decide(s, q, done, ctx, &why);
+    if (r < 0 && q->ticket && is_refusal(&why))
+        record_refusal(s, q, &why);
+    if (r < 0 && e)
+        *e = why;
+    free(q);
+    return r;
+}
+
+/* ---- keys for devices that make none */
+
+static int check_birth(struct issuer *s, const struct request *q, const struct signer_make_key *k,
+        enum born_key_type *ret, struct err *e)
+{
+    uint64_t under_way = 0;
+
+    for (const struct issuance *i = s->under_way; i; i = i->next)
+        under_way += i->entry.type == LEDGER_KEY_MADE &&
+                     memcmp(i->entry.job, q->entry.job, LEDGER_ID_BYTES) == 0;
+    if (request_check_time(q, e) < 0 || birth_check(s->parts.ledger, q, k, under_way, ret, e) < 0)
+        return -1;
+    if (ledger_job_withdrawn(s->parts.ledger, q->entry.job))
+        return err_set(e, ERR_JOB_WITHDRAWN, "the approval of this job was withdrawn");
+    if (!s->parts.key_maker)
+        return err_set(e, ERR_KEY_ORIGIN, "this signer makes no keys: [signer] born_keys is 'no'");
+    return 0;
+}
+
+static int begin_birth(struct issuer *s, const struct request *q, const struct signer_make_key *k,
+        enum born_key_type type, signer_done_fn done, void *ctx, struct err *e)
+{
+    struct issuance *i = issuance_new(s, q, LEDGER_KEY_MADE, e);
+
+    if (!i)
+        return -1;
+    i->next = s->under_way;
+    s->under_way = i;
+    if (add_waiter(i, done, ctx, e) == 0) {
+        if (EVP_Digest(k->transport_key, k->transport_key_len, i->wrapped_for, NULL, EVP_sha256(),
+                    NULL) != 1)
+            err_set(e, ERR_NOMEM, "no digest can be made");
+        else if (key_maker_make(s->parts.key_maker, type, k->transport_key, k->transport_key_len,
+                         on_key_made, i, e) == 0)
+            return 0;
+    }
+    take_out(i);
+    issuance_free(i);
+    return -1;
+}
+
+int issuer_make_key(struct issuer *s, const struct signer_make_key *request, signer_done_fn done,
+        void *ctx, struct err *e)
+{
+    struct request *q = calloc(1, sizeof *q);
+    struct err why = {0};
+    enum born_key_type type;
+    int r = -1;
+
+    if (!q)
+        return err_set(e, ERR_NOMEM, "no memory for a request");
+    if (request_check_authority(&s->parts.rules, &request->q, q, &why) == 0 &&
+            check_birth(s, q, request, &type, &why) == 0)
+        r = begin_birth(s, q, request, type, done, ctx, &why);
     if (r < 0 && q->ticket && is_refusal(&why))
         record_refusal(s, q, &why);
     if (r < 0 && e)

@@ -9,6 +9,7 @@
 struct ca;
 struct err;
 struct issuer;
+struct key_maker;
 struct ledger;
 struct order;
 struct workers;
@@ -18,6 +19,7 @@ struct issuer_parts {
     const struct ca *ca;
     struct ledger *ledger;
     struct workers *workers;
+    struct key_maker *key_maker; /* NULL: no keys are made here */
     struct request_rules rules;
     void (*on_revoked)(void *ctx); /* may be NULL: a revocation has become durable */
     void *on_revoked_ctx;
@@ -34,11 +36,15 @@ struct issuer_counts {
 
 /* The parts are borrowed until issuer_close(). */
 int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e);
-/* After workers_close(). What is signed is recorded and answered, the rest gets ERR_UNAVAILABLE. */
+/* After workers_close() and key_maker_close(). What is signed is recorded and answered, the rest gets ERR_UNAVAILABLE. */
 void issuer_close(struct issuer **s);
 /* -1: refused or impossible, and done is not called. 0: done is called once, perhaps before this returns, with a certificate
  * that is durable in the ledger, or with the error. The request is borrowed for the call. */
 int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_done_fn done,
+        void *ctx, struct err *e);
+/* The same for a key: the answer is its JWE, once it is in the ledger that it was made, for which device, and for whom it
+ * was wrapped. Its certificate is flagged by that entry, whoever asks for it. */
+int issuer_make_key(struct issuer *s, const struct signer_make_key *request, signer_done_fn done,
         void *ctx, struct err *e);
 /* A verified order of kind ORDER_REVOKE. Durable when it returns 0. ERR_NOT_FOUND: this signer never gave that device that
  * certificate. */

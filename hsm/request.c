@@ -48,7 +48,7 @@ static int check_row(const struct signer_issue *q, struct request *ret, struct e
     return 0;
 }
 
-int request_check(const struct request_rules *rules, const struct signer_issue *q,
+int request_check_authority(const struct request_rules *rules, const struct signer_issue *q,
         struct request *ret, struct err *e)
 {
     *ret = (struct request){.entry.row = q->row_index};
@@ -58,9 +58,16 @@ int request_check(const struct request_rules *rules, const struct signer_issue *
     if (check_ticket(rules, ret->ticket, e) < 0 ||
             profiles_find_approved(rules->profiles, ret->ticket->profile,
                     ret->ticket->profile_sha256, &ret->profile, e) < 0 ||
-            check_row(q, ret, e) < 0 ||
-            nonce_check(rules->nonce_key, time_now_ms(), rules->nonce_valid_s, ret->ticket->job,
-                    q->row_index, q->nonce, e) < 0 ||
+            check_row(q, ret, e) < 0)
+        return -1;
+    return nonce_check(rules->nonce_key, time_now_ms(), rules->nonce_valid_s, ret->ticket->job,
+            q->row_index, q->nonce, e);
+}
+
+int request_check(const struct request_rules *rules, const struct signer_issue *q,
+        struct request *ret, struct err *e)
+{
+    if (request_check_authority(rules, q, ret, e) < 0 ||
             csr_read(rules->reader, q->csr, q->csr_len, q->nonce, ret->profile->keys, &ret->csr,
                     e) < 0 ||
             blocked_keys_check(rules->blocked_keys, ret->csr.spki_sha256, e) < 0)

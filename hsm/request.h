@@ -39,6 +39,10 @@ struct request {
     char device_name[NAME_BYTES_MAX + 1];
 };
 
+/* What an approver stands behind: ticket, station, profile, row, proof; and our nonce. Not yet the CSR and its key. On failure
+ * ret holds what was found out until then. */
+int request_check_authority(const struct request_rules *rules, const struct signer_issue *q,
+        struct request *ret, struct err *e);
 /* Ticket, station, profile, row, proof, nonce, request and key. On failure ret holds what was found out until then. A ticket
  * whose time is over passes: what was issued under it may be asked for again; request_check_time() stands before anything
  * new. */

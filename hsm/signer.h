@@ -15,6 +15,7 @@ struct crl_keeper;
 struct err;
 struct issuer;
 struct keeper;
+struct key_maker;
 struct ledger;
 struct nonce_key;
 struct scrubber;
@@ -34,6 +35,7 @@ struct signer {
     struct ledger *ledger;
     struct workers *workers;
     struct nonce_key *nonce_key;
+    struct key_maker *key_maker; /* NULL: [signer] born_keys is no */
     struct issuer *issuer;
     struct keeper *keeper;
     struct scrubber *scrubber;

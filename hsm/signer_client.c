@@ -57,20 +57,39 @@ static int issue_message(
     return 0;
 }
 
+static int make_key_message(
+        sd_bus *bus, const struct signer_make_key *k, sd_bus_message **ret, struct err *e)
+{
+    const struct signer_issue *q = &k->q;
+    int r;
+
+    if (new_call(bus, "MakeKey", ret, e) < 0)
+        return -1;
+    if ((r = sd_bus_message_append(*ret, "st", q->ticket, q->row_index)) < 0 ||
+            (r = sd_bus_message_append_array(*ret, 'y', q->row, q->row_len)) < 0 ||
+            (r = sd_bus_message_append_array(*ret, 'y', q->proof, q->proof_len)) < 0 ||
+            (r = sd_bus_message_append(*ret, "s", k->key_type)) < 0 ||
+            (r = sd_bus_message_append_array(*ret, 'y', k->transport_key, k->transport_key_len)) <
+                    0 ||
+            (r = sd_bus_message_append_array(*ret, 'y', q->nonce, NONCE_BYTES)) < 0)
+        return bus_err(e, NULL, r);
+    return 0;
+}
+
 /* What an answer holds, by the method's signature. */
-enum answer { ANSWER_BYTES, ANSWER_BYTES_FRESH, ANSWER_TEXT };
+enum answer { ANSWER_BYTES, ANSWER_CERTIFICATE, ANSWER_TEXT };
 
 struct reply {
     const uint8_t *bytes; /* borrowed from the message */
     size_t len;
-    bool fresh;
+    unsigned marks;
 };
 
 static int read_answer(sd_bus_message *m, enum answer kind, struct reply *ret, struct err *e)
 {
     const sd_bus_error *be = sd_bus_message_get_error(m);
     const char *text;
-    int fresh = 0, r;
+    int fresh = 0, key_made = 0, r;
 
     *ret = (struct reply){0};
     if (be)
@@ -79,14 +98,14 @@ static int read_answer(sd_bus_message *m, enum answer kind, struct reply *ret, s
         r = sd_bus_message_read(m, "s", &text);
         if (r <= 0)
             return err_set(e, ERR_PROTOCOL, "the signer's answer has an unexpected form");
-        *ret = (struct reply){(const uint8_t *)text, strlen(text), false};
+        *ret = (struct reply){(const uint8_t *)text, strlen(text), 0};
         return 0;
     }
     if (bus_read_bytes(m, BUS_MESSAGE_MAX, &ret->bytes, &ret->len, e) < 0)
         return -1;
-    if (kind == ANSWER_BYTES_FRESH && sd_bus_message_read(m, "b", &fresh) <= 0)
+    if (kind == ANSWER_CERTIFICATE && sd_bus_message_read(m, "bb", &fresh, &key_made) <= 0)
         return err_set(e, ERR_PROTOCOL, "the signer's answer has an unexpected form");
-    ret->fresh = fresh;
+    ret->marks = (fresh ? SIGNER_FRESH : 0u) | (key_made ? SIGNER_KEY_MADE : 0u);
     return 0;
 }
 
@@ -106,9 +125,9 @@ static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 
     (void)unused;
     if (read_answer(m, p->kind, &reply, &e) < 0)
-        p->done(p->ctx, NULL, 0, false, &e);
+        p->done(p->ctx, NULL, 0, 0, &e);
     else
-        p->done(p->ctx, reply.bytes, reply.len, reply.fresh, NULL);
+        p->done(p->ctx, reply.bytes, reply.len, reply.marks, NULL);
     return 0; /* p is freed with its slot */
 }
 
@@ -153,7 +172,18 @@ int signer_issue_async(sd_bus *bus, const struct signer_issue *request, signer_d
     sd_bus_message *m = NULL;
 
     if (issue_message(bus, request, &m, e) == 0)
-        return send_async(bus, m, ANSWER_BYTES_FRESH, done, ctx, e);
+        return send_async(bus, m, ANSWER_CERTIFICATE, done, ctx, e);
+    sd_bus_message_unref(m);
+    return -1;
+}
+
+int signer_make_key_async(sd_bus *bus, const struct signer_make_key *request, signer_done_fn done,
+        void *ctx, struct err *e)
+{
+    sd_bus_message *m = NULL;
+
+    if (make_key_message(bus, request, &m, e) == 0)
+        return send_async(bus, m, ANSWER_BYTES, done, ctx, e);
     sd_bus_message_unref(m);
     return -1;
 }
@@ -259,10 +289,25 @@ int signer_issue(sd_bus *bus, const struct signer_issue *request, struct buf *re
 
     if (issue_message(bus, request, &m, e) < 0)
         sd_bus_message_unref(m);
-    else if (call(bus, m, ANSWER_BYTES_FRESH, &answer, &reply, e) == 0) {
-        *ret_fresh = reply.fresh;
+    else if (call(bus, m, ANSWER_CERTIFICATE, &answer, &reply, e) == 0) {
+        *ret_fresh = reply.marks & SIGNER_FRESH;
         r = buf_append(ret_cert, reply.bytes, reply.len, e);
     }
+    sd_bus_message_unref(answer);
+    return r;
+}
+
+int signer_make_key(
+        sd_bus *bus, const struct signer_make_key *request, struct buf *ret_jwe, struct err *e)
+{
+    sd_bus_message *m = NULL, *answer = NULL;
+    struct reply reply;
+    int r = -1;
+
+    if (make_key_message(bus, request, &m, e) < 0)
+        sd_bus_message_unref(m);
+    else if (call(bus, m, ANSWER_BYTES, &answer, &reply, e) == 0)
+        r = buf_append(ret_jwe, reply.bytes, reply.len, e);
     sd_bus_message_unref(answer);
     return r;
 }

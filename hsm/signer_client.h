@@ -1,8 +1,13 @@
 /* The signer's door, org.keyline.Signer1 at /org/keyline/Signer1 on PATH_SIGNER_SOCKET. Only jobd uses it.
  *   Nonce(s job, t row_index) -> ay nonce                       32 bytes, bound to (job, row) and to this signer process
- *   Issue(s ticket, t row_index, ay row, ay proof, ay csr, ay nonce) -> (ay cert, b fresh)
+ *   Issue(s ticket, t row_index, ay row, ay proof, ay csr, ay nonce) -> (ay cert, b fresh, b key_made)
  *        row: canonical (base/row.h); proof: concatenated 32-byte nodes; csr: DER PKCS#10 whose challengePassword
  *        (RFC 2985, 5.4.1) is the nonce in lower-case hex; cert: DER. fresh: false when the ledger already had it.
+ *        key_made: true when this signer made the certified key (MakeKey), false when the device brought its own.
+ *   MakeKey(s ticket, t row_index, ay row, ay proof, s key_type, ay transport_key, ay nonce) -> ay jwe
+ *        For a device that cannot make its key, under a ticket with keys "signer", if [signer] born_keys allows it. transport_key: DER
+ *        SubjectPublicKeyInfo, P-256; jwe: the new key for its holder alone (hsm/born_key.h). Each call makes another key;
+ *        none is kept. It is certified like any other: the device that got it answers a nonce with a CSR.
  *   CheckTicket(s ticket) -> s json                             the ticket's facts (ticket.h payload), if it verifies here
  *   Order(s order) -> s json                                    what an approver orders (order.h), carried out and durable:
  *        {"order":"revoke","device","serial","reason","revoked","approver","fresh"}; fresh false: it was revoked before, for
@@ -17,7 +22,7 @@
  *        "workers":[{"token","pid","state","signatures","restarts"}],"waiting",
  *        "crls":[{"ca","ca_subject","number","this_update","next_update","revoked","overdue","error"}]}; docs/json.md explains it
  * Errors: BadTicket UntrustedApprover TicketExpired WrongStation Withdrawn Quota NotAuthorised Profile StaleNonce BadRequest
- *   NoPossession KeyType WeakKey KeyReused KeyChanged Exists (its certificate is from another job) Revoked BadOrder
+ *   KeyOrigin NoPossession KeyType WeakKey KeyReused KeyChanged Exists (its certificate is from another job) Revoked BadOrder
  *   NotFound Token* KeyPolicy
  *   CaExpired BadSignature Ledger DiskFull Io Config (approvers.pem) Protocol Unavailable NoMemory. */
 #pragma once
@@ -37,16 +42,30 @@ struct signer_issue {
     const uint8_t *row, *proof, *csr, *nonce; /* nonce: NONCE_BYTES */
     size_t row_len, proof_len, csr_len;
 };
+struct signer_make_key {
+    struct signer_issue q; /* without a CSR */
+    const char *key_type;
+    const uint8_t *transport_key;
+    size_t transport_key_len;
+};
+/* What an answer says beside its bytes. */
+enum signer_marks {
+    SIGNER_FRESH = 1,   /* a certificate: it was made just now */
+    SIGNER_KEY_MADE = 2 /* a certificate: the key in it was made by the signer */
+};
 
 int signer_open(const struct paths *p, sd_event *event, sd_bus **ret, struct err *e);
 
 /* Asynchronous: jobd must not wait. The callback runs once; on failure e is set and the bytes are NULL.
- * The bytes are borrowed for the call. fresh is meaningless for a nonce. */
+ * The bytes are borrowed for the call. marks: enum signer_marks. */
 typedef void (*signer_done_fn)(
-        void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *e);
+        void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *e);
 int signer_nonce_async(sd_bus *bus, const char *job, uint64_t row_index, signer_done_fn done,
         void *ctx, struct err *e);
 int signer_issue_async(sd_bus *bus, const struct signer_issue *request, signer_done_fn done,
+        void *ctx, struct err *e);
+/* The JWE arrives as `bytes`. */
+int signer_make_key_async(sd_bus *bus, const struct signer_make_key *request, signer_done_fn done,
         void *ctx, struct err *e);
 /* The json or chain bytes arrive as `bytes`. */
 int signer_check_ticket_async(
@@ -61,6 +80,8 @@ int signer_status_async(sd_bus *bus, signer_done_fn done, void *ctx, struct err 
 /* Blocking, for the command line and tests. */
 int signer_issue(sd_bus *bus, const struct signer_issue *request, struct buf *ret_cert,
         bool *ret_fresh, struct err *e);
+int signer_make_key(
+        sd_bus *bus, const struct signer_make_key *request, struct buf *ret_jwe, struct err *e);
 int signer_nonce(
         sd_bus *bus, const char *job, uint64_t row_index, uint8_t *ret_nonce, struct err *e);
 int signer_status(sd_bus *bus, struct buf *ret_json, struct err *e);

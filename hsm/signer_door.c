@@ -12,6 +12,7 @@
 #include "base/uuid.h"
 #include "hsm/authority.h"
 #include "hsm/crl_keeper.h"
+#include "hsm/csr.h"
 #include "hsm/issuer.h"
 #include "hsm/keeper.h"
 #include "hsm/ledger.h"
@@ -54,7 +55,8 @@ static int on_nonce(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 
 /* ctx: the call. Its peer may have gone: then there is nobody to tell, and the certificate waits in
  * the ledger. */
-static void on_issued(void *ctx, const uint8_t *cert, size_t len, bool fresh, const struct err *e)
+static void on_issued(
+        void *ctx, const uint8_t *cert, size_t len, unsigned marks, const struct err *e)
 {
     sd_bus_message *m = ctx, *answer = NULL;
 
@@ -62,7 +64,8 @@ static void on_issued(void *ctx, const uint8_t *cert, size_t len, bool fresh, co
         bus_reply_err(m, e);
     } else if (sd_bus_message_new_method_return(m, &answer) >= 0 &&
                sd_bus_message_append_array(answer, 'y', cert, len) >= 0 &&
-               sd_bus_message_append(answer, "b", (int)fresh) >= 0) {
+               sd_bus_message_append(answer, "bb", (marks & SIGNER_FRESH) != 0,
+                       (marks & SIGNER_KEY_MADE) != 0) >= 0) {
         sd_bus_message_send(answer);
     }
     sd_bus_message_unref(answer);
@@ -92,6 +95,55 @@ static int on_issue(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     }
     sd_bus_message_ref(m); /* on_issued() gives it back */
     if (issuer_issue(s->issuer, &q, on_issued, m, &e) == 0)
+        return 1;
+    sd_bus_message_unref(m);
+    return bus_reply_err(m, &e);
+}
+
+/* ctx: the call. When its peer has gone the key has, too: whoever asks again gets another. */
+static void on_key_made(
+        void *ctx, const uint8_t *jwe, size_t len, unsigned marks, const struct err *e)
+{
+    sd_bus_message *m = ctx, *answer = NULL;
+
+    (void)marks;
+    if (e)
+        bus_reply_err(m, e);
+    else if (sd_bus_message_new_method_return(m, &answer) >= 0 &&
+             sd_bus_message_append_array(answer, 'y', jwe, len) >= 0)
+        sd_bus_message_send(answer);
+    sd_bus_message_unref(answer);
+    sd_bus_message_unref(m);
+}
+
+static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *unused)
+{
+    struct signer *s = userdata;
+    struct signer_make_key k = {0};
+    struct signer_issue *q = &k.q;
+    struct err e = {0};
+    size_t nonce_len;
+    int r = sd_bus_message_read(m, "st", &q->ticket, &q->row_index);
+
+    (void)unused;
+    if (r < 0)
+        return r;
+    if (bus_read_bytes(m, ROW_BYTES_MAX, &q->row, &q->row_len, &e) < 0 ||
+            bus_read_bytes(m, MERKLE_PROOF_MAX * MERKLE_HASH_BYTES, &q->proof, &q->proof_len, &e) <
+                    0)
+        return bus_reply_err(m, &e);
+    r = sd_bus_message_read(m, "s", &k.key_type);
+    if (r < 0)
+        return r;
+    if (bus_read_bytes(m, SPKI_BYTES_MAX, &k.transport_key, &k.transport_key_len, &e) < 0 ||
+            bus_read_bytes(m, NONCE_BYTES, &q->nonce, &nonce_len, &e) < 0)
+        return bus_reply_err(m, &e);
+    if (nonce_len != NONCE_BYTES) {
+        err_set(&e, ERR_NONCE, "a nonce has %u bytes", NONCE_BYTES);
+        return bus_reply_err(m, &e);
+    }
+    sd_bus_message_ref(m); /* on_key_made() gives it back */
+    if (issuer_make_key(s->issuer, &k, on_key_made, m, &e) == 0)
         return 1;
     sd_bus_message_unref(m);
     return bus_reply_err(m, &e);
@@ -405,7 +457,8 @@ static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Nonce", "st", "ay", on_nonce, 0),
-        SD_BUS_METHOD("Issue", "stayayayay", "ayb", on_issue, 0),
+        SD_BUS_METHOD("Issue", "stayayayay", "aybb", on_issue, 0),
+        SD_BUS_METHOD("MakeKey", "stayaysayay", "ay", on_make_key, 0),
         SD_BUS_METHOD("CheckTicket", "s", "s", on_check_ticket, 0),
         SD_BUS_METHOD("Order", "s", "s", on_order, 0),
         SD_BUS_METHOD("Chain", "", "ay", on_chain, 0),

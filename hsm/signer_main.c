@@ -25,6 +25,7 @@
 #include "hsm/crl_keeper.h"
 #include "hsm/issuer.h"
 #include "hsm/keeper.h"
+#include "hsm/key_maker.h"
 #include "hsm/ledger.h"
 #include "hsm/nonce.h"
 #include "hsm/profiles.h"
@@ -46,6 +47,17 @@ static int find_station(struct signer *s, struct err *e)
         return err_set(
                 e, ERR_CONFIG, "[station] name is not a name: letters, digits, '.', '_' and '-'");
     return 0;
+}
+
+static int open_key_maker(struct signer *s, struct err *e)
+{
+    char program[PATH_MAX];
+
+    if (strcmp(config_get(s->config, "signer", "born_keys"), "yes") != 0)
+        return 0;
+    paths_program("signerd-key", program);
+    log_warning("makes-keys-for-devices", LOG_STR("allowed-by", "[signer] born_keys"));
+    return key_maker_open(s->event, program, &s->key_maker, e);
 }
 
 /* What the program was started for. */
@@ -86,7 +98,7 @@ static int open_parts(struct signer *s, enum purpose why, bool *ret_mark_kept, s
             authority_open(approvers, &s->authority, e) < 0 ||
             profiles_open(profiles, &s->profiles, e) < 0 ||
             blocked_keys_open(blocked, &s->blocked_keys, e) < 0 ||
-            nonce_key_new(&s->nonce_key, e) < 0)
+            nonce_key_new(&s->nonce_key, e) < 0 || open_key_maker(s, e) < 0)
         return -1;
     policy = config_get(s->config, "signer", "approver_policy");
     if (*policy && authority_require(s->authority, policy, e) < 0)
@@ -132,6 +144,7 @@ static int open_issuer(struct signer *s, struct err *e)
             .ca = s->ca,
             .ledger = s->ledger,
             .workers = s->workers,
+            .key_maker = s->key_maker,
             .rules = {.authority = s->authority,
                     .profiles = s->profiles,
                     .blocked_keys = s->blocked_keys,
@@ -178,6 +191,7 @@ static void signer_stop(struct signer *s)
     ca_watch_close(&s->ca_watch);
     workers_close(&s->crl_workers); /* borrows from the next */
     workers_close(&s->workers);
+    key_maker_close(&s->key_maker);
     issuer_close(&s->issuer);
     crl_keeper_close(&s->crls);
     keeper_close(&s->keeper);

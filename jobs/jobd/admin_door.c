@@ -209,7 +209,7 @@ static int on_job_terminate(sd_bus_message *m, void *userdata, sd_bus_error *be)
 /* ---- approval: the signer looks at the ticket first */
 
 static void on_ticket_checked(
-        void *ctx, const uint8_t *facts, size_t len, bool fresh, const struct err *failed)
+        void *ctx, const uint8_t *facts, size_t len, unsigned marks, const struct err *failed)
 {
     struct pending *p = ctx;
     struct jobd *j = p->jobd;
@@ -217,7 +217,7 @@ static void on_ticket_checked(
     struct buf text = BUF_INIT;
     char actor[ACTOR_MAX];
     json_t *o = NULL;
-    (void)fresh;
+    (void)marks;
     if (!e.id)
         (void)buf_append(&text, facts, len, &e);
     if (!e.id && !buf_str(&text))
@@ -378,12 +378,12 @@ static int make_status(
 }
 
 static void on_signer_status(
-        void *ctx, const uint8_t *text, size_t len, bool fresh, const struct err *failed)
+        void *ctx, const uint8_t *text, size_t len, unsigned marks, const struct err *failed)
 {
     struct pending *p = ctx;
     struct err e = {0}, why = failed ? *failed : (struct err){0};
     json_t *o = NULL, *signer = NULL;
-    (void)fresh;
+    (void)marks;
     if (!failed) {
         signer = json_loadb((const char *)text, len, JSON_REJECT_DUPLICATES, NULL);
         if (!json_is_object(signer)) {

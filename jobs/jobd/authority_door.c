@@ -27,14 +27,14 @@ static int parse_answer(const uint8_t *text, size_t len, json_t **ret, struct er
 /* What the signer did is done, whatever becomes of it here: a registry that fails now gets the same
  * order again from the person who reads the error. */
 static void on_ordered(
-        void *ctx, const uint8_t *text, size_t len, bool fresh, const struct err *failed)
+        void *ctx, const uint8_t *text, size_t len, unsigned marks, const struct err *failed)
 {
     struct pending *p = ctx;
     struct jobd *j = p->jobd;
     struct err e = failed ? *failed : (struct err){0};
     char actor[ACTOR_MAX];
     json_t *facts = NULL, *o = NULL;
-    (void)fresh;
+    (void)marks;
     if (e.id || parse_answer(text, len, &facts, &e) || commit_begin(j->commit, &e)) {
         commit_answer(j->commit, p->call, NULL, &e);
     } else {
@@ -66,12 +66,12 @@ int authority_on_order(sd_bus_message *m, void *userdata, sd_bus_error *be)
 /* ---- answers that are passed on */
 
 static void on_answer(
-        void *ctx, const uint8_t *text, size_t len, bool fresh, const struct err *failed)
+        void *ctx, const uint8_t *text, size_t len, unsigned marks, const struct err *failed)
 {
     struct pending *p = ctx;
     struct err e = failed ? *failed : (struct err){0};
     json_t *o = NULL;
-    (void)fresh;
+    (void)marks;
     if (!e.id)
         (void)parse_answer(text, len, &o, &e);
     commit_answer(p->jobd->commit, p->call, json_reply(p->call, o, &e), &e);

@@ -58,11 +58,12 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *be)
     return 0;
 }
 
-static void on_chain(void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *e)
+static void on_chain(
+        void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *e)
 {
     struct signer_link *l = ctx;
     struct err why = {0};
-    (void)fresh;
+    (void)marks;
     chains_free(&l->chains);
     if (e)
         why = *e;

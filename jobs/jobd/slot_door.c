@@ -137,11 +137,11 @@ static sd_bus_message *bytes_reply(
 }
 
 static void on_nonce_done(
-        void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *failed)
+        void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *failed)
 {
     struct pending *p = ctx;
     struct err e = failed ? *failed : (struct err){0};
-    (void)fresh;
+    (void)marks;
     if (!failed && len != NONCE_BYTES)
         err_set(&e, ERR_PROTOCOL, "the signer's nonce has %zu bytes", len);
     commit_answer(p->jobd->commit, p->call, bytes_reply(p->call, bytes, len, &e), &e);
@@ -188,13 +188,13 @@ static sd_bus_message *certified_reply(
 }
 
 static void on_certified(
-        void *ctx, const uint8_t *cert, size_t len, bool fresh, const struct err *failed)
+        void *ctx, const uint8_t *cert, size_t len, unsigned marks, const struct err *failed)
 {
     struct pending *p = ctx;
     struct jobd *j = p->jobd;
     struct err e = failed ? *failed : (struct err){0};
     sd_bus_message *reply = NULL;
-    (void)fresh;
+    (void)marks;
     if (!failed && (len == 0 || len > CERT_BYTES_MAX))
         err_set(&e, ERR_PROTOCOL, "the signer's certificate has %zu bytes", len);
     if (e.id || commit_begin(j->commit, &e)) {

@@ -88,6 +88,8 @@ static size_t tail_len(enum ledger_type type)
         return LEDGER_CRL_TAIL;
     case LEDGER_WITHDRAWN:
         return 0;
+    case LEDGER_KEY_MADE:
+        return LEDGER_KEY_MADE_TAIL;
     default:
         return 300;
     }
@@ -230,7 +232,7 @@ void fuzz_seeds(fuzz_seed_fn add)
     snprintf(path, sizeof path, "%s/seed", fuzz_dir());
     must(ledger_open(path, &l, &e) == 0);
     add_file(add, "empty", path, 0);
-    for (enum ledger_type type = LEDGER_ISSUED; type <= LEDGER_CHECKPOINT; type++) {
+    for (enum ledger_type type = LEDGER_ISSUED; type <= LEDGER_KEY_MADE; type++) {
         struct ledger_entry a = entry(type, (uint8_t)type),
                             b = entry(LEDGER_ISSUED, (uint8_t)(8 + type));
 

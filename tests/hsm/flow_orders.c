@@ -280,11 +280,11 @@ struct caller {
 };
 
 static void on_certificate(
-        void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *e)
+        void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *e)
 {
     struct caller *c = ctx;
 
-    (void)fresh;
+    (void)marks;
     c->crowd->answered++;
     if (e)
         c->error = e->id;

@@ -382,11 +382,11 @@ struct load_request {
 };
 
 static void on_certificate(
-        void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *why)
+        void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *why)
 {
     struct load_request *q = ctx;
 
-    (void)fresh;
+    (void)marks;
     q->load->answered++;
     if (why) {
         print_message("row %zu: %s: %s\n", q->row, err_name(why->id), why->msg);

@@ -202,13 +202,14 @@ struct burst {
     struct wanted all[STATION_QUOTA];
 };
 
-static void on_cert(void *ctx, const uint8_t *bytes, size_t len, bool fresh, const struct err *why)
+static void on_cert(
+        void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *why)
 {
     struct wanted *q = ctx;
 
     (void)bytes, (void)len;
     q->burst->answered++;
-    if (why || !fresh) {
+    if (why || !(marks & SIGNER_FRESH)) {
         print_message("%s\n", why ? why->msg : "not fresh");
         q->burst->failed++;
     }

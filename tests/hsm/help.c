@@ -171,19 +171,25 @@ static void make_row(size_t i, struct buf *out)
     assert_int_equal(row_encode(&r, out, NULL), 0);
 }
 
-void help_rows_make(struct help_rows *r, size_t count)
+void help_rows_retree(struct help_rows *r)
 {
     struct merkle_range range = {0};
 
-    *r = (struct help_rows){.count = count,
-            .rows = calloc(count, sizeof *r->rows),
-            .leaves = calloc(count, sizeof *r->leaves)};
-    for (size_t i = 0; i < count; i++) {
-        make_row(i, &r->rows[i]);
+    for (size_t i = 0; i < r->count; i++) {
         merkle_leaf(r->rows[i].data, r->rows[i].len, &r->leaves[i]);
         merkle_range_add(&range, &r->leaves[i]);
     }
     merkle_range_root(&range, &r->root);
+}
+
+void help_rows_make(struct help_rows *r, size_t count)
+{
+    *r = (struct help_rows){.count = count,
+            .rows = calloc(count, sizeof *r->rows),
+            .leaves = calloc(count, sizeof *r->leaves)};
+    for (size_t i = 0; i < count; i++)
+        make_row(i, &r->rows[i]);
+    help_rows_retree(r);
 }
 
 void help_rows_done(struct help_rows *r)

@@ -42,5 +42,6 @@ struct help_rows {
 };
 bool help_row_nameless(size_t i);
 void help_rows_make(struct help_rows *r, size_t count);
+void help_rows_retree(struct help_rows *r); /* after a row was changed */
 void help_rows_done(struct help_rows *r);
 void help_rows_proof(const struct help_rows *r, size_t i, struct buf *out);

@@ -161,7 +161,7 @@ static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *be)
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Nonce", "st", "ay", on_nonce, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Issue", "stayayayay", "ayb", on_issue, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Issue", "stayayayay", "aybb", on_issue, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("CheckTicket", "s", "s", on_check_ticket, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Chain", "", "ay", on_chain, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Status", "", "s", on_status, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -2,6 +2,8 @@
  * call returns. */
 #include "crypto.h"
 
+#include "transport.h"
+
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <string.h>
@@ -63,6 +65,58 @@ static enum kl_error generate(
 static EVP_PKEY *load_key(const uint8_t *key, size_t len)
 {
     return d2i_AutoPrivateKey(NULL, &key, (long)len);
+}
+
+static bool is_of_type(const EVP_PKEY *key, enum kl_key_type type)
+{
+    char group[16] = "";
+
+    switch (type) {
+    case KL_KEY_P256:
+    case KL_KEY_P384:
+        EVP_PKEY_get_group_name(key, group, sizeof group, NULL);
+        return strcmp(group, type == KL_KEY_P256 ? "prime256v1" : "secp384r1") == 0;
+    case KL_KEY_RSA2048:
+    case KL_KEY_RSA3072:
+    case KL_KEY_RSA4096:
+        return EVP_PKEY_is_a(key, "RSA") &&
+               EVP_PKEY_get_bits(key) == 2048 + 1024 * (int)(type - KL_KEY_RSA2048);
+    default:
+        return false;
+    }
+}
+
+static enum kl_error take_pkcs8(enum kl_key_type type, const uint8_t *bytes, size_t len,
+        uint8_t *key, size_t cap, size_t *ret_len)
+{
+    const uint8_t *at = bytes;
+    EVP_PKEY *pkey = d2i_AutoPrivateKey(NULL, &at, (long)len);
+    bool good = pkey && at == bytes + len && is_of_type(pkey, type);
+
+    EVP_PKEY_free(pkey);
+    if (!good)
+        return KL_ERROR_CRYPTO;
+    if (len > cap)
+        return KL_ERROR_TOO_LARGE;
+    memcpy(key, bytes, len);
+    *ret_len = len;
+    return KL_OK;
+}
+
+static enum kl_error import(void *ctx, enum kl_key_type type, const uint8_t *bytes, size_t len,
+        uint8_t *key, size_t cap, size_t *ret_len)
+{
+    struct crypto *c = ctx;
+    uint8_t plain[TRANSPORT_PLAIN_MAX];
+    size_t plain_len;
+
+    if (!c->transport)
+        return take_pkcs8(type, bytes, len, key, cap, ret_len);
+    if (transport_open(c->transport, bytes, len, plain, &plain_len) < 0)
+        return KL_ERROR_CRYPTO;
+    enum kl_error error = take_pkcs8(type, plain, plain_len, key, cap, ret_len);
+    OPENSSL_cleanse(plain, sizeof plain);
+    return error;
 }
 
 static enum kl_error public_key(void *ctx, enum kl_key_type type, const uint8_t *key,
@@ -140,8 +194,17 @@ int crypto_open(struct crypto *c)
     return c->md ? 0 : -1;
 }
 
+void crypto_take_keys(struct crypto *c)
+{
+    c->table.import_types = c->table.key_types;
+    c->table.import = import;
+    c->table.key_types = 0;
+}
+
 void crypto_close(struct crypto *c)
 {
+    EVP_PKEY_free(c->transport);
     EVP_MD_CTX_free(c->md);
+    c->transport = NULL;
     c->md = NULL;
 }

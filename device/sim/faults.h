@@ -33,7 +33,8 @@
     POINT("installed", KL_OP_COMMIT)                                                               \
     POINT("readback", KL_OP_READ)                                                                  \
     POINT("challenge", KL_OP_CHALLENGE)                                                            \
-    POINT("seal", KL_OP_SEAL)
+    POINT("seal", KL_OP_SEAL)                                                                      \
+    POINT("keybrought", KL_OP_INSTALL_KEY)
 
 enum fault_id {
 #define FAULT(id, name, plugs, help) FAULT_##id,

@@ -114,6 +114,8 @@ static enum unit_end work_on(const struct fleet *f, const char *port, size_t ind
             .hwid = item->hwid,
             .name = item->name,
             .durable = o->durable,
+            .no_keygen = o->no_keygen,
+            .transport = o->transport,
             .look_ms = o->look_ms,
             .patience_ms = o->patience_ms,
             .signals = f->signals};

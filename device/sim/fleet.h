@@ -16,6 +16,7 @@ struct fleet_options {
     unsigned look_ms; /* how long a device stays in after its verdict, for a person to see it */
     unsigned patience_ms;
     bool durable;
+    bool no_keygen, transport; /* of every device: unit.h */
     struct fault_spec faults;
 };
 /* Exit status: 0 every device passed, 1 some did not or something broke, 128 + signal when stopped.

@@ -23,16 +23,21 @@ static void help(FILE *out)
 {
     fputs("usage: keyline-sim device --port LINK --flash DIR --hwid H [--name N] [--faults SPEC] "
           "[--seed S] [--fsync]\n"
+          "                          [--no-keygen [--transport-key]]\n"
           "         one device in one port, until SIGTERM; LINK appears and leads to its "
           "pseudo-terminal\n"
           "       keyline-sim fleet --slots N --ports DIR --flash DIR [--list FILE] [--tries N] "
           "[--swap-ms N]\n"
           "                         [--look-ms N] [--patience-s N] [--faults SPEC] [--seed S] "
           "[--fsync]\n"
+          "                         [--no-keygen [--transport-key]]\n"
           "         HWID<TAB>NAME lines of FILE or stdin go through DIR/slot01 .. slotNN; exits 0 "
           "when all passed;\n"
           "         --look-ms: each stays in its slot so long after the verdict, for a person to "
           "see it\n"
+          "         --no-keygen: the devices cannot make keys, they take them from outside; with "
+          "--transport-key only\n"
+          "         wrapped for a key of their own, which is in their flash\n"
           "       keyline-sim manifest --devices N [--group G] [--seed S]\n"
           "         a registration manifest (CSV) on stdout\n"
           "\n"
@@ -53,7 +58,7 @@ static int usage(const char *what)
 struct arguments {
     const char *port, *flash, *hwid, *name, *ports, *list, *faults, *group;
     uint64_t slots, seed, tries, swap_ms, look_ms, patience_s, devices;
-    bool durable;
+    bool durable, no_keygen, transport;
 };
 
 static int parse_number(const char *text, uint64_t max, uint64_t *ret)
@@ -84,6 +89,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
         PATIENCE,
         DEVICES,
         FSYNC,
+        NO_KEYGEN,
+        TRANSPORT_KEY,
         HELP
     };
     static const struct option options[] = {{"port", 1, 0, PORT}, {"flash", 1, 0, FLASH},
@@ -91,7 +98,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
             {"list", 1, 0, LIST}, {"faults", 1, 0, FAULTS}, {"group", 1, 0, GROUP},
             {"slots", 1, 0, SLOTS}, {"seed", 1, 0, SEED}, {"tries", 1, 0, TRIES_},
             {"swap-ms", 1, 0, SWAP}, {"look-ms", 1, 0, LOOK}, {"patience-s", 1, 0, PATIENCE},
-            {"devices", 1, 0, DEVICES}, {"fsync", 0, 0, FSYNC}, {"help", 0, 0, HELP}, {0}};
+            {"devices", 1, 0, DEVICES}, {"fsync", 0, 0, FSYNC}, {"no-keygen", 0, 0, NO_KEYGEN},
+            {"transport-key", 0, 0, TRANSPORT_KEY}, {"help", 0, 0, HELP}, {0}};
     const char **texts[] = {
             &a->port, &a->flash, &a->hwid, &a->name, &a->ports, &a->list, &a->faults, &a->group};
     struct {
@@ -109,6 +117,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
             return -1;
         if (c == FSYNC)
             a->durable = true;
+        else if (c == NO_KEYGEN)
+            a->no_keygen = true;
+        else if (c == TRANSPORT_KEY)
+            a->transport = true;
         else if (c <= GROUP)
             *texts[c] = optarg;
         else if (parse_number(optarg, numbers[c - SLOTS].max, numbers[c - SLOTS].at) < 0)
@@ -125,6 +137,8 @@ static int run_device(const struct arguments *a, const struct fault_spec *faults
             .name = a->name,
             .stay = true,
             .durable = a->durable,
+            .no_keygen = a->no_keygen,
+            .transport = a->transport,
             .noise_seed = fault_hash(a->seed, a->hwid)};
     sigset_t set;
 
@@ -216,6 +230,8 @@ int main(int argc, char **argv)
             .look_ms = (unsigned)a.look_ms,
             .patience_ms = (unsigned)a.patience_s * 1000,
             .durable = a.durable,
+            .no_keygen = a.no_keygen,
+            .transport = a.transport,
             .faults = faults};
     return fleet_run(&o);
 }

@@ -14,6 +14,7 @@
 #include "flash.h"
 #include "keyline/device.h"
 #include "port.h"
+#include "transport.h"
 
 #define NOISE_ONE_IN 4000u /* bytes */
 /* After a fault that stopped the conversation: the host has said nothing for so long, its screen is
@@ -32,6 +33,7 @@ struct unit {
     struct kl_device_config config;
     struct flash flash;
     struct crypto crypto;
+    uint8_t transport_spki[TRANSPORT_SPKI_MAX];
     struct port port;
     uint64_t random;
     int64_t heard_ms;  /* last bytes from the host; 0: none yet */
@@ -142,6 +144,14 @@ static int unit_open(struct unit *u, const struct unit_options *o)
             .permit = permit,
             .verdict = verdict,
     };
+    if (o->no_keygen)
+        crypto_take_keys(&u->crypto);
+    if (o->transport) {
+        if (transport_load(u->flash.dir, &u->crypto.transport, u->transport_spki,
+                    &u->config.transport_key_len) < 0)
+            return -1;
+        u->config.transport_key = u->transport_spki;
+    }
     kl_device_init(&u->device, &u->config);
     return port_plug(&u->port, o->port);
 }

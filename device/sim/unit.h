@@ -11,6 +11,8 @@ struct unit_options {
     const char *hwid;
     const char *name; /* "": it has none */
     bool durable;
+    bool no_keygen;       /* it cannot make keys, and takes them from outside */
+    bool transport;       /* ... wrapped for a key of its own */
     bool stay;            /* nobody takes it out: until SIGTERM */
     unsigned patience_ms; /* a host that has begun and then says nothing for so long has given up */
     unsigned look_ms;     /* the person looks at the verdict for so long before the plug is drawn */

@@ -58,6 +58,22 @@ static void run(struct kl_device *d, const struct kl_msg *request, enum kl_msg_f
     answer(d, &m);
 }
 
+static void answer_once(struct kl_device *d, const struct kl_msg *request, enum kl_msg_fault fault)
+{
+    uint32_t crc = kl_crc32(0, d->rx.bytes, d->rx.len);
+    bool repeated = d->answered && d->last_crc == crc && d->last_len == d->rx.len;
+
+    if (repeated && request->op != KL_OP_HELLO) {
+        d->config->send(d->config->ctx, d->answer, d->answer_len);
+        return;
+    }
+    d->answered = false;
+    run(d, request, fault);
+    d->last_crc = crc;
+    d->last_len = d->rx.len;
+    d->answered = d->answer_len != 0;
+}
+
 static void take(struct kl_device *d)
 {
     struct kl_msg request;
@@ -65,17 +81,9 @@ static void take(struct kl_device *d)
 
     if (fault == KL_MSG_HEADLESS || request.kind != KL_REQUEST)
         return; /* nobody to answer, or our own echo */
-    uint32_t crc = kl_crc32(0, d->rx.bytes, d->rx.len);
-    bool repeated = d->answered && d->last_crc == crc && d->last_len == d->rx.len;
-    if (repeated && request.op != KL_OP_HELLO) {
-        d->config->send(d->config->ctx, d->answer, d->answer_len);
-        return;
-    }
-    d->answered = false;
-    run(d, &request, fault);
-    d->last_crc = crc;
-    d->last_len = d->rx.len;
-    d->answered = d->answer_len != 0;
+    answer_once(d, &request, fault);
+    if (request.op == KL_OP_INSTALL_KEY) /* done, refused or repeated: a key was in it */
+        memset(d->request, 0, sizeof d->request);
 }
 
 void kl_device_input(struct kl_device *d, const uint8_t *bytes, size_t len)

@@ -105,22 +105,31 @@ static bool bytes_are(const struct kl_msg *m, enum kl_field f, uint32_t len)
     return kl_msg_has(m, f) && m->field[f].num == len;
 }
 
+static void put_key_types(
+        struct kl_cbor_out *o, struct kl_msg *answer, enum kl_field field, uint32_t types)
+{
+    const uint8_t *start = o->at;
+    uint32_t count = 0;
+
+    for (unsigned t = 1; t < KL_KEY_END; t++)
+        count += types >> t & 1u;
+    kl_cbor_put_head(o, KL_CBOR_ARRAY, count);
+    for (unsigned t = 1; t < KL_KEY_END; t++)
+        if (types >> t & 1u)
+            kl_cbor_put_head(o, KL_CBOR_UINT, t);
+    kl_msg_put_bytes(answer, field, start, (size_t)(o->at - start));
+}
+
 static void put_capabilities(struct kl_device *d, struct kl_msg *answer)
 {
     const struct kl_device_config *c = d->config;
     struct kl_cbor_out o = {d->scratch, d->scratch + KL_FRAME_DEFAULT / 2, false};
     uint32_t count = 0;
 
-    for (unsigned t = 1; t < KL_KEY_END; t++)
-        count += c->crypto->key_types >> t & 1u;
-    kl_cbor_put_head(&o, KL_CBOR_ARRAY, count);
-    for (unsigned t = 1; t < KL_KEY_END; t++)
-        if (c->crypto->key_types >> t & 1u)
-            kl_cbor_put_head(&o, KL_CBOR_UINT, t);
-    kl_msg_put_bytes(answer, KL_FIELD_KEY_TYPES, d->scratch, (size_t)(o.at - d->scratch));
-
+    put_key_types(&o, answer, KL_FIELD_KEY_TYPES, c->crypto->key_types);
+    if (c->crypto->import_types)
+        put_key_types(&o, answer, KL_FIELD_KEYS_TAKEN, c->crypto->import_types);
     const uint8_t *sizes = o.at;
-    count = 0;
     for (unsigned i = 1; i < KL_OBJECT_REQUEST; i++)
         count += c->object_max[i] != 0;
     kl_cbor_put_head(&o, KL_CBOR_MAP, count);
@@ -162,28 +171,52 @@ static enum kl_error op_identify(struct kl_device *d, struct kl_msg *answer)
     kl_msg_put_text(answer, KL_FIELD_HWID, d->config->hwid);
     if (d->config->name)
         kl_msg_put_text(answer, KL_FIELD_NAME, d->config->name);
+    if (d->config->transport_key)
+        kl_msg_put_bytes(answer, KL_FIELD_TRANSPORT_KEY, d->config->transport_key,
+                d->config->transport_key_len);
     return KL_OK;
 }
 
-static enum kl_error key_make(struct kl_device *d, enum kl_key_type type)
+/* May a key of this type be put into the device? KL_OK with *ret_held: it holds one of this type, and
+ * shall keep it. */
+static enum kl_error key_wanted(struct kl_device *d, const struct kl_msg *request, uint32_t types,
+        enum kl_key_type *ret_type, bool *ret_held)
 {
-    const struct kl_crypto *c = d->config->crypto;
-    const struct kl_storage *s = d->config->storage;
-    size_t len = 0;
+    uint32_t type = kl_msg_num(request, KL_FIELD_KEY_TYPE, 0);
+    bool replace = kl_msg_num(request, KL_FIELD_REPLACE, 0) != 0;
+    enum kl_key_type held;
 
-    uint32_t ms = c->generate_ms ? c->generate_ms(c->ctx, type) : 0;
-    if (ms)
-        kl_device_wait(d, ms);
-    d->key[0] = (uint8_t)type;
-    enum kl_error error = c->generate(c->ctx, type, d->key + 1, sizeof d->key - 1, &len);
+    *ret_held = false;
+    if (!kl_msg_has(request, KL_FIELD_KEY_TYPE))
+        return KL_ERROR_MALFORMED;
+    if (type == 0 || type >= KL_KEY_END || !(types >> type & 1u))
+        return KL_ERROR_KEY_TYPE;
+    *ret_type = (enum kl_key_type)type;
+    enum kl_error error = key_type(d, &held);
+    if (error && error != KL_ERROR_ORDER)
+        return error;
+    if (!error && !replace) {
+        *ret_held = (uint32_t)held == type;
+        return *ret_held ? KL_OK : KL_ERROR_KEY_EXISTS;
+    }
+    return not_sealed(d);
+}
+
+/* Keeps the key that was put into d->key behind its type, unless that ended in an error. */
+static enum kl_error key_keep(
+        struct kl_device *d, enum kl_key_type type, size_t len, enum kl_error error)
+{
+    const struct kl_storage *s = d->config->storage;
+
     if (!error && (len == 0 || len > sizeof d->key - 1))
         error = KL_ERROR_CRYPTO;
+    d->key[0] = (uint8_t)type;
     /* The old key's certificate goes first: a power cut in between leaves a key without one, never
      * with another's. */
     if (!error)
         error = s->erase(s->ctx, KL_OBJECT_CERTIFICATE);
     if (!error)
-        error = object_put(s, c, KL_OBJECT_KEY, d->key, (uint32_t)len + 1);
+        error = object_put(s, d->config->crypto, KL_OBJECT_KEY, d->key, (uint32_t)len + 1);
     wipe(d->key, sizeof d->key);
     d->csr_len = 0;
     return error;
@@ -192,28 +225,45 @@ static enum kl_error key_make(struct kl_device *d, enum kl_key_type type)
 static enum kl_error op_generate_key(
         struct kl_device *d, const struct kl_msg *request, struct kl_msg *answer)
 {
-    uint32_t type = kl_msg_num(request, KL_FIELD_KEY_TYPE, 0);
-    bool replace = kl_msg_num(request, KL_FIELD_REPLACE, 0) != 0;
-    enum kl_key_type held;
+    const struct kl_crypto *c = d->config->crypto;
+    enum kl_key_type type;
+    size_t len = 0;
+    bool held;
 
-    if (!kl_msg_has(request, KL_FIELD_KEY_TYPE))
-        return KL_ERROR_MALFORMED;
-    if (type == 0 || type >= KL_KEY_END || !(d->config->crypto->key_types >> type & 1u))
-        return KL_ERROR_KEY_TYPE;
-    enum kl_error error = key_type(d, &held);
-    if (error && error != KL_ERROR_ORDER)
-        return error;
-    if (!error && !replace) {
-        if ((uint32_t)held != type)
-            return KL_ERROR_KEY_EXISTS;
-        kl_msg_put_num(answer, KL_FIELD_DONE, 1);
-        return KL_OK;
-    }
-    error = not_sealed(d);
+    enum kl_error error = key_wanted(d, request, c->key_types, &type, &held);
     if (error)
         return error;
-    kl_msg_put_num(answer, KL_FIELD_DONE, 0);
-    return key_make(d, (enum kl_key_type)type);
+    kl_msg_put_num(answer, KL_FIELD_DONE, held);
+    if (held)
+        return KL_OK;
+    uint32_t ms = c->generate_ms ? c->generate_ms(c->ctx, type) : 0;
+    if (ms)
+        kl_device_wait(d, ms);
+    error = c->generate(c->ctx, type, d->key + 1, sizeof d->key - 1, &len);
+    return key_keep(d, type, len, error);
+}
+
+/* Unlike a key the device made, one it holds is not the one that is brought: it is not kept in its
+ * stead. */
+static enum kl_error op_install_key(struct kl_device *d, const struct kl_msg *request)
+{
+    const struct kl_crypto *c = d->config->crypto;
+    const struct kl_value *data = &request->field[KL_FIELD_DATA];
+    enum kl_key_type type;
+    size_t len = 0;
+    bool held;
+
+    enum kl_error error = key_wanted(d, request, c->import_types, &type, &held);
+    if (!error && held)
+        error = KL_ERROR_KEY_EXISTS;
+    if (!error && data->num == 0)
+        error = KL_ERROR_MALFORMED;
+    if (!error) {
+        error = c->import(
+                c->ctx, type, data->bytes, data->num, d->key + 1, sizeof d->key - 1, &len);
+        error = key_keep(d, type, len, error);
+    }
+    return error;
 }
 
 static enum kl_error op_csr(
@@ -431,6 +481,8 @@ enum kl_error operation_run(
         return op_identify(d, answer);
     case KL_OP_GENERATE_KEY:
         return op_generate_key(d, request, answer);
+    case KL_OP_INSTALL_KEY:
+        return op_install_key(d, request);
     case KL_OP_CSR:
         return op_csr(d, request, answer);
     case KL_OP_BEGIN:

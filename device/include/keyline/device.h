@@ -3,7 +3,7 @@
  * C99, no malloc, no OS, no clock.
  *
  * It promises: a request is carried out at most once however often it is repeated; the private key
- * is in no answer; a power cut at any storage call leaves each object old or new; nothing changes
+ * is in no answer, and one that came from outside is wiped from every buffer; a power cut at any storage call leaves each object old or new; nothing changes
  * once the device is sealed. All calls are made from one context; none may be made from inside the
  * callbacks but kl_device_wait(). */
 #ifndef KEYLINE_DEVICE_H
@@ -63,6 +63,13 @@ struct kl_crypto {
     uint32_t (*generate_ms)(void *ctx, enum kl_key_type type);
     enum kl_error (*generate)(
             void *ctx, enum kl_key_type type, uint8_t *key, size_t cap, size_t *ret_len);
+    /* For devices that cannot make their key: bit kl_key_type: it is taken from outside. 0: none is. */
+    uint32_t import_types;
+    /* Makes a key as `generate` does of what came in INSTALL_KEY: PKCS #8, or a JWE when the device
+     * has a transport key. KL_ERROR_CRYPTO when it is no good key of this type. `bytes` are wiped
+     * afterwards. May be NULL without import_types. */
+    enum kl_error (*import)(void *ctx, enum kl_key_type type, const uint8_t *bytes, size_t len,
+            uint8_t *key, size_t cap, size_t *ret_len);
     /* The SubjectPublicKeyInfo, DER. */
     enum kl_error (*public_key)(void *ctx, enum kl_key_type type, const uint8_t *key,
             size_t key_len, uint8_t *spki, size_t cap, size_t *ret_len);
@@ -80,6 +87,10 @@ struct kl_device_config {
     const char *name;
     const char *model;
     const char *firmware;
+    /* SubjectPublicKeyInfo, DER, P-256: keys from outside come wrapped for it. NULL: they come as they
+     * are. */
+    const uint8_t *transport_key;
+    size_t transport_key_len;
     uint32_t baud; /* of the serial line; 0 on USB, sockets, pseudo-terminals */
     uint32_t object_max[KL_OBJECT_REQUEST]; /* [kl_object]: largest content kept; 0: not kept */
     const struct kl_storage *storage;

@@ -55,7 +55,8 @@ enum kl_kind {
     KL_OP(CHALLENGE, 9, 1000, "sign a challenge with the key")                                     \
     KL_OP(SEAL, 10, 1000, "take no new credentials any more")                                      \
     KL_OP(VERDICT, 11, 250, "hear how it ended")                                                   \
-    KL_OP(PING, 12, 250, "tell the state")
+    KL_OP(PING, 12, 250, "tell the state")                                                         \
+    KL_OP(INSTALL_KEY, 13, 1000, "take a key that was made elsewhere")
 
 /* KL_FIELD(name, number, type, meaning): the keys of the maps. UINT: 0..2^32-1; UINTS: an array of
  * them; SIZES: a map from UINT to UINT. Numbers up to 23 take one byte. */
@@ -85,7 +86,9 @@ enum kl_kind {
     KL_FIELD(PASS, 23, BOOL, "true: the device is good")                                           \
     KL_FIELD(TEXT, 24, TEXT, "for a person")                                                       \
     KL_FIELD(ERROR, 25, UINT, "error code")                                                        \
-    KL_FIELD(WAIT_MS, 26, UINT, "how much longer it takes at most")
+    KL_FIELD(WAIT_MS, 26, UINT, "how much longer it takes at most")                                \
+    KL_FIELD(KEYS_TAKEN, 27, UINTS, "key types the device takes from outside")                     \
+    KL_FIELD(TRANSPORT_KEY, 28, BYTES, "public key that keys for the device are wrapped for")
 
 /* KL_OBJECT(name, number, meaning) */
 #define KL_OBJECT_LIST(KL_OBJECT)                                                                  \

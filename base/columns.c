@@ -25,6 +25,9 @@ static const struct column columns[] = {
         {"subject.country", COLUMN_COUNTRY, 2, "certificate subject C"},
         {"subject.state", COLUMN_SUBJECT, 128, "certificate subject ST"},
         {"subject.locality", COLUMN_SUBJECT, 128, "certificate subject L"},
+        {"transport_key", COLUMN_TRANSPORT_KEY, 124,
+                "the only key that a key made for this device may be wrapped for "
+                "(docs/born-keys.md)"},
         {"csr", COLUMN_REFUSED, MANIFEST_VALUE_MAX,
                 "must be empty: devices make their request on the line"},
 };
@@ -94,6 +97,23 @@ static bool has_control(const struct column *column, const char *value, size_t l
     return false;
 }
 
+/* RFC 5480: an uncompressed point on P-256 always begins so. Whether it is on the curve, the signer
+ * says. */
+static bool is_transport_key(const char *value, size_t len)
+{
+    static const char head[] = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
+    static const char allowed[] =
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    if (len != 124 || memcmp(value, head, sizeof head - 1) != 0 ||
+            memcmp(value + 122, "==", 2) != 0)
+        return false;
+    for (size_t i = 0; i < 122; i++)
+        if (!memchr(allowed, value[i], sizeof allowed - 1))
+            return false;
+    return true;
+}
+
 const char *column_check(const struct column *c, const char *value, size_t len)
 {
     if (memchr(value, '\0', len))
@@ -117,6 +137,11 @@ const char *column_check(const struct column *c, const char *value, size_t len)
                        : "is not a country: write two capital letters, e.g. DE";
     case COLUMN_REFUSED:
         return "must be empty: devices make their own request on the line";
+    case COLUMN_TRANSPORT_KEY:
+        return is_transport_key(value, len) ? NULL
+                                            : "is not a transport key: write a P-256 "
+                                              "SubjectPublicKeyInfo in base64, 124 "
+                                              "characters";
     case COLUMN_SERIAL:
         return text_is_printable_string(value, len)
                        ? NULL

@@ -8,9 +8,10 @@ enum column_kind {
     COLUMN_TEXT,    /* any UTF-8 text without control characters but tab and line breaks */
     COLUMN_SUBJECT, /* of a certificate's subject: no control characters at all */
     COLUMN_SERIAL, /* ASN.1 PrintableString (X.680, 41.4): it becomes the certificate's serialNumber */
-    COLUMN_NAME,    /* name_valid() */
-    COLUMN_COUNTRY, /* two letters, ISO 3166 */
-    COLUMN_REFUSED, /* known, but this version has no use for a value */
+    COLUMN_NAME,          /* name_valid() */
+    COLUMN_COUNTRY,       /* two letters, ISO 3166 */
+    COLUMN_TRANSPORT_KEY, /* base64 of a P-256 SubjectPublicKeyInfo */
+    COLUMN_REFUSED,       /* known, but this version has no use for a value */
 };
 struct column {
     const char *name;

@@ -13,9 +13,12 @@ struct err;
 
 #define JWE_SPKI_BYTES 91 /* DER SubjectPublicKeyInfo of a P-256 key, uncompressed (RFC 5480) */
 
+/* What a JWE can hold. */
+#define JWE_TYPE_KEY "keyline-key+jwe" /* PrivateKeyInfo (PKCS #8, RFC 5958), DER */
+
 /* A reader's key pair; ret_spki is what the writer needs of it. */
 int jwe_key_new(EVP_PKEY **ret, uint8_t ret_spki[JWE_SPKI_BYTES], struct err *e);
-/* Appends the text. type: what is in it, as "keyline-key+jwe". ERR_KEY_TYPE when spki is not a P-256 key in that form. */
+/* Appends the text. type: JWE_TYPE_*. ERR_KEY_TYPE when spki is not a P-256 key in that form. */
 int jwe_seal(const uint8_t *spki, size_t spki_len, const char *type, const struct secret *plain,
         struct buf *out, struct err *e);
 /* ERR_PROTOCOL when it is no such JWE, of another type, for another reader, or changed on its way. */

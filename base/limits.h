@@ -53,6 +53,8 @@
 #define BLOCKED_KEYS_MAX      100000u              /* digests of blocked-keys.txt: 3 MB of the signer's memory */
 #define BLOCKED_FILE_MAX      (16u << 20)          /* as many lines with a word of comment each */
 #define PROFILE_BYTES_MAX     65536u               /* a profile file */
+#define TRANSPORT_KEY_BYTES_MAX 128u               /* DER SubjectPublicKeyInfo: P-256 has 91 */
+#define SEALED_KEY_BYTES_MAX  4096u                /* a JWE: RSA-3072 in PKCS #8 takes 2.6 KB */
 #define NONCE_VALID_S         300                  /* RSA-4096 key generation on a small MCU takes minutes */
 
 /* device link (docs/link-protocol.md states the wire's own limits) */

@@ -83,7 +83,7 @@ int born_key_make(enum born_key_type t, const uint8_t *transport_spki, size_t tr
     if (!key)
         err_set(e, ERR_NOMEM, "no %s key can be made", types[t].name);
     else if (append_public(key, ret_spki, e) == 0 && encode_private(key, &private, e) == 0)
-        r = jwe_seal(transport_spki, transport_len, BORN_KEY_JWE_TYPE, &private, ret_jwe, e);
+        r = jwe_seal(transport_spki, transport_len, JWE_TYPE_KEY, &private, ret_jwe, e);
     secret_done(&private);
     EVP_PKEY_free(key);
     ERR_clear_error();

@@ -8,8 +8,6 @@
 struct buf;
 struct err;
 
-#define BORN_KEY_JWE_TYPE "keyline-key+jwe" /* content: PrivateKeyInfo (PKCS #8, RFC 5958), DER */
-
 enum born_key_type {
     BORN_KEY_P256,
     BORN_KEY_P384,

@@ -177,8 +177,24 @@ static int replace_earlier(struct registry *r, int64_t device, int64_t run, stru
             BIND_INT(device), BIND_INT(run));
 }
 
+const char *key_origin_name(bool made_by_signer)
+{
+    return made_by_signer ? "signer" : "device";
+}
+
+const char *certificate_origin(struct registry *r, int64_t device, struct err *e)
+{
+    int64_t made;
+    if (registry_number(r, e, &made,
+                "SELECT key_origin = 'signer' FROM certificate WHERE device = ?1"
+                " AND state = 'valid'",
+                BIND_INT(device)))
+        return NULL;
+    return key_origin_name(made);
+}
+
 int certificate_add(struct registry *r, int64_t device, int64_t run, const uint8_t *der, size_t len,
-        bool *ret_fresh, struct certificate_facts *ret, struct err *e)
+        const char *origin, bool *ret_fresh, struct certificate_facts *ret, struct err *e)
 {
     struct buf have = BUF_INIT;
     if (certificate_parse(der, len, ret, e) || replace_earlier(r, device, run, e))
@@ -195,10 +211,11 @@ int certificate_add(struct registry *r, int64_t device, int64_t run, const uint8
     if (known)
         return 0;
     return registry_run(r, e,
-            "INSERT INTO certificate (serial, device, run, der, sha256, spki_sha256, issued)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO certificate (serial, device, run, der, sha256, spki_sha256, issued,"
+            " key_origin) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             BIND_TEXT(ret->serial), BIND_INT(device), BIND_INT(run), BIND_BLOB(der, len),
-            BIND_TEXT(ret->sha256), BIND_TEXT(ret->spki_sha256), BIND_INT(time_now_ms()));
+            BIND_TEXT(ret->sha256), BIND_TEXT(ret->spki_sha256), BIND_INT(time_now_ms()),
+            BIND_TEXT(origin));
 }
 
 static json_t *certificate_json(const struct query *q, struct err *e)
@@ -209,10 +226,11 @@ static json_t *certificate_json(const struct query *q, struct err *e)
     const uint8_t *der = query_blob(q, 0, &len);
     json_t *o = NULL;
     if (certificate_parse(der, len, &facts, e) == 0 && certificate_pem(der, len, &pem, e) == 0)
-        o = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s}", "serial", facts.serial, "sha256",
-                facts.sha256, "spki_sha256", facts.spki_sha256, "not_before",
+        o = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s}", "serial", facts.serial,
+                "sha256", facts.sha256, "spki_sha256", facts.spki_sha256, "not_before",
                 json_time(facts.not_before), "not_after", json_time(facts.not_after), "issued",
-                json_time_column(q, 1), "state", json_text_column(q, 2), "pem", buf_str(&pem));
+                json_time_column(q, 1), "state", json_text_column(q, 2), "key_origin",
+                json_text_column(q, 3), "pem", buf_str(&pem));
     buf_done(&pem);
     return o;
 }
@@ -223,7 +241,8 @@ int certificate_list(struct registry *r, int64_t device, json_t **ret, struct er
     json_t *list = json_array();
     int n;
     if (query_open(&q, r, e,
-                "SELECT der, issued, state FROM certificate WHERE device = ?1 ORDER BY id DESC",
+                "SELECT der, issued, state, key_origin FROM certificate WHERE device = ?1 ORDER BY "
+                "id DESC",
                 BIND_INT(device))) {
         json_decref(list);
         return -1;

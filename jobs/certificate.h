@@ -26,9 +26,13 @@ int certificate_of_device(struct registry *r, int64_t device, struct buf *ret_de
 /* The same, if it was issued in this job: one of an earlier job is not what a re-issue resumes with. */
 int certificate_of_job(
         struct registry *r, int64_t device, int64_t job, struct buf *ret_der, struct err *e);
+/* Where the key of the device's valid certificate was born, a constant; NULL with e. */
+const char *certificate_origin(struct registry *r, int64_t device, struct err *e);
+/* Where the key of a certificate was born. */
+const char *key_origin_name(bool made_by_signer); /* "device", "signer" */
 /* Records it. The device's own certificate again is no change (*ret_fresh false). In a re-issue job it takes the place of an
- * earlier job's, which the signer has revoked; any other one is ERR_KEY_CHANGED. */
+ * earlier job's, which the signer has revoked; any other one is ERR_KEY_CHANGED. origin: key_origin_name(). */
 int certificate_add(struct registry *r, int64_t device, int64_t run, const uint8_t *der, size_t len,
-        bool *ret_fresh, struct certificate_facts *ret, struct err *e);
+        const char *origin, bool *ret_fresh, struct certificate_facts *ret, struct err *e);
 /* All of a device, newest first. */
 int certificate_list(struct registry *r, int64_t device, json_t **ret, struct err *e);

@@ -54,13 +54,14 @@ struct candidate {
     int64_t id, job, attempts, last_run;
     char uuid[UUID_TEXT_MAX], job_uuid[UUID_TEXT_MAX];
     char name[NAME_BYTES_MAX + 1], job_name[NAME_BYTES_MAX + 1];
-    char state[16], job_state[24], result[16];
+    char state[16], job_state[24], result[16], keys[8];
     bool reissue;
 };
 
 #define CANDIDATE                                                                                  \
     "SELECT d.id, d.job, d.attempts, d.last_run, d.uuid, j.uuid, d.name, j.name, d.state,"         \
-    " j.state, d.result, j.reissue FROM device d JOIN job j ON j.id = d.job WHERE d.state <> "     \
+    " j.state, d.result, j.reissue, j.keys FROM device d JOIN job j ON j.id = d.job WHERE "        \
+    "d.state <> "                                                                                  \
     "'Deleted' AND "
 
 static void read_candidate(const struct query *q, struct candidate *c)
@@ -77,6 +78,7 @@ static void read_candidate(const struct query *q, struct candidate *c)
     snprintf(c->job_state, sizeof c->job_state, "%s", query_text(q, 9));
     snprintf(c->result, sizeof c->result, "%s", query_text(q, 10));
     c->reissue = query_int(q, 11) != 0;
+    snprintf(c->keys, sizeof c->keys, "%s", query_text(q, 12));
 }
 
 /* How many fit (2 means several); the first, in the order of the query, is the candidate. */
@@ -277,6 +279,7 @@ int run_claim(struct registry *r, const struct site *s, const char *slot, const 
     memcpy(claim.device_id, c.uuid, sizeof claim.device_id);
     memcpy(claim.job, c.job_uuid, sizeof claim.job);
     memcpy(claim.device_name, c.name, sizeof claim.device_name);
+    memcpy(claim.keys, c.keys, sizeof claim.keys);
     if (start_run(r, &c, slot, driver, claim.run, claim.attempt, e) ||
             certificate_of_job(r, c.id, c.job, &claim.cert, e) < 0 ||
             add_config(r, s, &c, &claim.config, e)) {

@@ -75,6 +75,8 @@ static int check_options(const struct job_options *o, struct err *e)
         return err_set(e, ERR_ARGUMENT, "profile: '%.60s' is not a profile's name", o->profile);
     if (strcmp(o->binding, "identity") != 0)
         return err_set(e, ERR_ARGUMENT, "binding: only 'identity' is known");
+    if (strcmp(o->keys, "device") != 0 && strcmp(o->keys, "signer") != 0)
+        return err_set(e, ERR_ARGUMENT, "keys: 'device' or 'signer', not '%.20s'", o->keys);
     return check_stations(o->stations, e);
 }
 
@@ -112,13 +114,13 @@ static int insert_job(
     const struct manifest *m = im->m;
     if (registry_run(im->registry, e,
                 "INSERT INTO job (uuid, name, state, rows, root, profile, binding, stations,"
-                " manifest_sha256, quota, created, reissue)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?4, ?10, ?11)",
+                " manifest_sha256, quota, created, reissue, keys)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?4, ?10, ?11, ?12)",
                 BIND_TEXT(uuid), BIND_TEXT(o->name),
                 BIND_TEXT(job_state_name(JOB_PENDING_APPROVAL)), BIND_INT(m->rows),
                 BIND_BLOB(m->root.bytes, sizeof m->root.bytes), BIND_TEXT(o->profile),
                 BIND_TEXT(o->binding), BIND_TEXT(o->stations), BIND_TEXT(m->sha256),
-                BIND_INT(im->now), BIND_INT(o->reissue)))
+                BIND_INT(im->now), BIND_INT(o->reissue), BIND_TEXT(o->keys)))
         return -1;
     im->job = registry_last_id(im->registry);
     return 0;
@@ -353,6 +355,8 @@ static void set_defaults(struct job_options *o, char name[NAME_BYTES_MAX + 1], i
         o->profile = "idevid";
     if (!*o->binding)
         o->binding = "identity";
+    if (!o->keys)
+        o->keys = "device";
     if (!*o->stations)
         o->stations = "*";
 }

@@ -72,13 +72,14 @@ int job_find(struct registry *r, const char *text, int64_t *ret, struct err *e)
     " WHERE d.job = j.id AND d.result IN ('failed', 'quarantined'))"                               \
     " + (SELECT count(*) FROM job_past p WHERE p.job = j.id"                                       \
     " AND p.result IN ('failed', 'quarantined')), created, approved,"                              \
-    " completed, approver, profile, binding, manifest_sha256, root, quota, not_after, reissue"     \
+    " completed, approver, profile, binding, manifest_sha256, root, quota, not_after, reissue, "   \
+    "keys"                                                                                         \
     " FROM job j "
 
 static json_t *job_row_json(const struct query *q)
 {
     return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, "
-                     "s:o, s:b}",
+                     "s:o, s:b, s:o}",
             "id", json_text_column(q, 0), "name", json_text_column(q, 1), "state",
             json_text_column(q, 2), "rows", (json_int_t)query_int(q, 3), "registered",
             (json_int_t)query_int(q, 4), "failed", (json_int_t)query_int(q, 5), "created",
@@ -87,7 +88,7 @@ static json_t *job_row_json(const struct query *q)
             json_text_column(q, 10), "binding", json_text_column(q, 11), "manifest_sha256",
             json_text_column(q, 12), "root", json_hex_column(q, 13), "quota",
             (json_int_t)query_int(q, 14), "not_after", json_time_column(q, 15), "reissue",
-            (int)query_int(q, 16));
+            (int)query_int(q, 16), "keys", json_text_column(q, 17));
 }
 
 int job_json(struct registry *r, int64_t job, json_t **ret, struct err *e)

@@ -10,7 +10,8 @@
 
 struct numbers {
     int64_t rows, passed, failed, untouched, active, runs, first_pass, synced, started, ended;
-    int64_t p50, p95; /* cycle in ms, -1: no device passed */
+    int64_t keys_from_signer; /* of the devices with a certificate */
+    int64_t p50, p95;         /* cycle in ms, -1: no device passed */
 };
 
 static int count_devices(struct registry *r, int64_t job, struct numbers *s, struct err *e)
@@ -29,14 +30,16 @@ static int count_devices(struct registry *r, int64_t job, struct numbers *s, str
                 " (SELECT count(*) FROM run WHERE job = ?1 AND step = 'recorded'"
                 "   AND attempt = 1),"
                 " (SELECT min(started) FROM run WHERE job = ?1),"
-                " (SELECT max(ended) FROM run WHERE job = ?1)"
+                " (SELECT max(ended) FROM run WHERE job = ?1),"
+                " (SELECT count(*) FROM certificate c JOIN run u ON u.id = c.run"
+                "   WHERE c.key_origin = 'signer' AND u.job = ?1)"
                 " FROM job WHERE id = ?1",
                 BIND_INT(job)))
         return -1;
     int n = query_next(&q, e);
     if (n > 0) {
         int64_t *const fields[] = {&s->rows, &s->passed, &s->failed, &s->active, &s->runs,
-                &s->first_pass, &s->started, &s->ended};
+                &s->first_pass, &s->started, &s->ended, &s->keys_from_signer};
         for (int i = 0; i < (int)(sizeof fields / sizeof *fields); i++)
             *fields[i] = query_int(&q, i);
     }
@@ -127,27 +130,29 @@ static int summary(struct registry *r, int64_t job, json_t **ret, struct err *e)
             percentile(r, job, s.passed, 95, &s.p95, e) || failures(r, job, &list, e))
         return -1;
     return json_made(
-            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}",
+            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, "
+                      "s:I}",
                     "rows", (json_int_t)s.rows, "passed", (json_int_t)s.passed, "failed",
                     (json_int_t)s.failed, "untouched", (json_int_t)s.untouched, "in_progress",
                     (json_int_t)s.active, "runs", (json_int_t)s.runs, "first_pass",
                     (json_int_t)s.first_pass, "first_pass_yield", first_pass_yield(&s),
                     "cycle_ms_p50", number_or_null(s.p50), "cycle_ms_p95", number_or_null(s.p95),
                     "devices_per_hour", per_hour(&s), "started", time_or_null(s.started), "ended",
-                    time_or_null(s.ended), "failures", list, "synced", (json_int_t)s.synced),
+                    time_or_null(s.ended), "failures", list, "synced", (json_int_t)s.synced,
+                    "keys_from_signer", (json_int_t)s.keys_from_signer),
             ret, e);
 }
 
 static json_t *row_json(const struct query *q)
 {
-    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "row",
-            (json_int_t)query_int(q, 0) + 1, "device_id", json_text_column(q, 1), "device_name",
-            json_text_column(q, 2), "device_group", json_text_column(q, 3), "hwid",
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+            "row", (json_int_t)query_int(q, 0) + 1, "device_id", json_text_column(q, 1),
+            "device_name", json_text_column(q, 2), "device_group", json_text_column(q, 3), "hwid",
             json_text_column(q, 4), "state", json_text_column(q, 5), "verdict",
             json_text_column(q, 6), "attempts", (json_int_t)query_int(q, 7), "error",
             json_text_column(q, 8), "message", json_text_column(q, 9), "serial",
             json_text_column(q, 10), "slot", json_text_column(q, 11), "finished",
-            json_time_column(q, 12));
+            json_time_column(q, 12), "key_origin", json_text_column(q, 13));
 }
 
 static int rows(struct registry *r, int64_t job, uint64_t after_row, unsigned limit,
@@ -173,7 +178,9 @@ static int rows(struct registry *r, int64_t job, uint64_t after_row, unsigned li
                 " l.attempts, u.error, u.message,"
                 " (SELECT serial FROM certificate c JOIN run v ON v.id = c.run"
                 "   WHERE c.device = d.id AND v.job = ?1 ORDER BY c.id DESC LIMIT 1),"
-                " u.slot, u.ended"
+                " u.slot, u.ended,"
+                " (SELECT key_origin FROM certificate c JOIN run v ON v.id = c.run"
+                "   WHERE c.device = d.id AND v.job = ?1 ORDER BY c.id DESC LIMIT 1)"
                 " FROM line l JOIN device d ON d.id = l.device"
                 " JOIN device_group g ON g.id = d.device_group"
                 " LEFT JOIN run u ON u.id = l.last_run"

@@ -99,8 +99,27 @@ void run_request_done(struct run_request *q)
     buf_done(&q->proof);
 }
 
+int run_key_made(struct registry *r, const char *run, const char *transport_sha256, struct err *e)
+{
+    struct run_facts f;
+    char actor[NAME_BYTES_MAX + 8];
+    struct event ev = {.actor = actor, .type = "key.made", .time = time_now_ms()};
+    json_t *data;
+    if (run_facts_load(r, run, &f, e) ||
+            json_made(json_pack("{s:s, s:s, s:s, s:s}", "run", f.uuid, "key_type", RUN_KEY_TYPE,
+                              "key_origin", key_origin_name(true), "transport_sha256",
+                              transport_sha256),
+                    &data, e))
+        return -1;
+    slot_actor(&f, actor);
+    ev.subject = f.device_uuid;
+    int result = event_add(r, &ev, data, NULL, e);
+    json_decref(data);
+    return result;
+}
+
 static int add_certificate_event(struct registry *r, const struct run_facts *f,
-        const struct certificate_facts *c, struct err *e)
+        const struct certificate_facts *c, const char *origin, struct err *e)
 {
     char actor[NAME_BYTES_MAX + 8];
     const struct event ev = {.actor = actor,
@@ -109,8 +128,9 @@ static int add_certificate_event(struct registry *r, const struct run_facts *f,
             .time = time_now_ms()};
     json_t *data;
     slot_actor(f, actor);
-    if (json_made(json_pack("{s:s, s:s, s:s, s:s}", "run", f->uuid, "serial", c->serial,
-                          "certificate_sha256", c->sha256, "spki_sha256", c->spki_sha256),
+    if (json_made(json_pack("{s:s, s:s, s:s, s:s, s:s}", "run", f->uuid, "serial", c->serial,
+                          "certificate_sha256", c->sha256, "spki_sha256", c->spki_sha256,
+                          "key_origin", origin),
                 &data, e))
         return -1;
     int result = event_add(r, &ev, data, NULL, e);
@@ -118,19 +138,20 @@ static int add_certificate_event(struct registry *r, const struct run_facts *f,
     return result;
 }
 
-int run_certified(
-        struct registry *r, const char *run, const uint8_t *cert, size_t cert_len, struct err *e)
+int run_certified(struct registry *r, const char *run, const uint8_t *cert, size_t cert_len,
+        bool key_made, struct err *e)
 {
+    const char *origin = key_origin_name(key_made);
     struct run_facts f;
     struct certificate_facts facts;
     bool fresh;
     /* Both steps at once: the device answered the nonce before the signer was asked, and only the
      * certificate is worth a commit. */
     if (run_facts_load(r, run, &f, e) || set_step(r, &f, RUN_KEYED, e) ||
-            certificate_add(r, f.device, f.id, cert, cert_len, &fresh, &facts, e) ||
+            certificate_add(r, f.device, f.id, cert, cert_len, origin, &fresh, &facts, e) ||
             set_step(r, &f, RUN_CERTIFIED, e))
         return -1;
-    return fresh ? add_certificate_event(r, &f, &facts, e) : 0;
+    return fresh ? add_certificate_event(r, &f, &facts, origin, e) : 0;
 }
 
 int run_installed(struct registry *r, const char *run, struct err *e)
@@ -175,14 +196,15 @@ static int complete_job(struct registry *r, const struct site *s, const struct r
     return result;
 }
 
-static json_t *registered_json(
-        const struct run_facts *f, const struct certificate_facts *c, const char *pem)
+static json_t *registered_json(const struct run_facts *f, const struct certificate_facts *c,
+        const char *origin, const char *pem)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s}", "job",
-            f->job_uuid, "device_id", f->device_uuid, "device_name", f->device_name, "device_group",
-            f->group, "hwid", f->hwid, "state", device_state_name(DEVICE_REGISTERED), "run",
-            f->uuid, "slot", f->slot, "attempt", (json_int_t)f->attempt, "serial", c->serial,
-            "certificate_sha256", c->sha256, "spki_sha256", c->spki_sha256, "certificate", pem);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:s}",
+            "job", f->job_uuid, "device_id", f->device_uuid, "device_name", f->device_name,
+            "device_group", f->group, "hwid", f->hwid, "state",
+            device_state_name(DEVICE_REGISTERED), "run", f->uuid, "slot", f->slot, "attempt",
+            (json_int_t)f->attempt, "serial", c->serial, "certificate_sha256", c->sha256,
+            "spki_sha256", c->spki_sha256, "key_origin", origin, "certificate", pem);
 }
 
 static int record(struct registry *r, const struct site *s, const struct run_facts *f,
@@ -195,10 +217,11 @@ static int record(struct registry *r, const struct site *s, const struct run_fac
     struct buf pem = BUF_INIT;
     json_t *data = NULL;
     int result = -1;
+    const char *origin = certificate_origin(r, f->device, e);
     slot_actor(f, actor);
-    if (certificate_parse(cert->data, cert->len, &facts, e) == 0 &&
+    if (origin && certificate_parse(cert->data, cert->len, &facts, e) == 0 &&
             certificate_pem(cert->data, cert->len, &pem, e) == 0 &&
-            json_made(registered_json(f, &facts, buf_str(&pem)), &data, e) == 0)
+            json_made(registered_json(f, &facts, origin, buf_str(&pem)), &data, e) == 0)
         result = event_add_record(r, s, &ev, data, f->device, e);
     json_decref(data);
     buf_done(&pem);

@@ -15,6 +15,7 @@ struct run_claim {
     char run[UUID_TEXT_MAX], device_id[UUID_TEXT_MAX], job[UUID_TEXT_MAX];
     char device_name[NAME_BYTES_MAX + 1];
     unsigned attempt;
+    char keys[8];      /* where its keys may be born, job.keys */
     struct buf cert;   /* DER; empty when none was issued */
     struct buf config; /* bootstrap_config.json */
 };
@@ -36,12 +37,15 @@ struct run_request {
     uint64_t row_index;
     struct buf row, proof;
 };
+#define RUN_KEY_TYPE "P-256" /* of the profile idevid; the only one so far */
 /* ERR_BAD_STATE when the run is not at a step where a key may be certified, ERR_NOT_FOUND when it is over. */
 int run_request(struct registry *r, const char *run, struct run_request *ret, struct err *e);
 void run_request_done(struct run_request *q);
-/* The signer issued cert: keyed, certified. */
-int run_certified(
-        struct registry *r, const char *run, const uint8_t *cert, size_t cert_len, struct err *e);
+/* The signer made a key for the run's device, wrapped for this transport key: an event, and nothing else yet. */
+int run_key_made(struct registry *r, const char *run, const char *transport_sha256, struct err *e);
+/* The signer issued cert: keyed, certified. key_made: the signer says that it made the key. */
+int run_certified(struct registry *r, const char *run, const uint8_t *cert, size_t cert_len,
+        bool key_made, struct err *e);
 /* installed; a device that holds its certificate from an earlier run needs no new one. */
 int run_installed(struct registry *r, const char *run, struct err *e);
 /* Verifies the signature, then: device Registered, run recorded, event, outbox record, and the job Completed with its

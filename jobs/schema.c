@@ -143,8 +143,11 @@ static const char *const version_1[] = {
         "  sha256 TEXT NOT NULL,"
         "  spki_sha256 TEXT NOT NULL,"
         "  issued INTEGER NOT NULL,"
+        /* Where its key was born: the signer's word, never changed. */
+        "  key_origin TEXT NOT NULL CHECK (key_origin IN ('device', 'signer')),"
         "  state TEXT NOT NULL DEFAULT 'valid' CHECK (state IN ('valid', 'revoked'))"
         ") STRICT;",
+        "CREATE INDEX certificate_origin ON certificate (run) WHERE key_origin = 'signer';",
         "CREATE UNIQUE INDEX certificate_valid ON certificate (device) WHERE state = 'valid';",
         "CREATE INDEX certificate_device ON certificate (device);",
         "CREATE INDEX certificate_key ON certificate (spki_sha256);",

@@ -43,11 +43,12 @@ static int copy_text(char *out, size_t cap, const char *text, const char *what, 
 
 static int read_claim(sd_bus_message *m, struct slot_claim *c, struct err *e)
 {
-    const char *run, *id, *name, *job, *key_type;
+    const char *run, *id, *name, *job, *key_type, *keys;
     uint32_t attempt;
-    if (sd_bus_message_read(m, "sssssu", &run, &id, &name, &job, &key_type, &attempt) <= 0)
+    if (sd_bus_message_read(m, "ssssssu", &run, &id, &name, &job, &key_type, &keys, &attempt) <= 0)
         return err_set(e, ERR_PROTOCOL, "the answer to Claim has an unexpected form");
     c->attempt = attempt;
+    c->keys_from_signer = strcmp(keys, "signer") == 0;
     if (copy_text(c->run, sizeof c->run, run, "run", e) ||
             copy_text(c->device_id, sizeof c->device_id, id, "device ID", e) ||
             copy_text(c->device_name, sizeof c->device_name, name, "device name", e) ||
@@ -109,6 +110,25 @@ int slot_nonce(sd_bus *bus, const char *run, uint8_t ret_nonce[NONCE_BYTES], str
         r = err_set(e, ERR_PROTOCOL, "a nonce of %zu bytes", len);
     if (r == 0)
         memcpy(ret_nonce, bytes, NONCE_BYTES);
+    sd_bus_message_unref(answer);
+    return r;
+}
+
+int slot_make_key(sd_bus *bus, const char *run, const uint8_t *transport_key, size_t len,
+        const uint8_t nonce[NONCE_BYTES], struct buf *ret_jwe, struct err *e)
+{
+    sd_bus_message *m = NULL, *answer = NULL;
+    if (client_new(bus, &door, "MakeKey", &m, e))
+        return -1;
+    if (client_built(sd_bus_message_append(m, "s", run), e) ||
+            client_built(sd_bus_message_append_array(m, 'y', transport_key, len), e) ||
+            client_built(sd_bus_message_append_array(m, 'y', nonce, NONCE_BYTES), e)) {
+        sd_bus_message_unref(m);
+        return -1;
+    }
+    if (client_call(bus, m, 0, &answer, e))
+        return -1;
+    int r = client_read_buf(answer, SEALED_KEY_BYTES_MAX, ret_jwe, e);
     sd_bus_message_unref(answer);
     return r;
 }

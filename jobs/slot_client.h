@@ -1,12 +1,14 @@
 /* The slots' door, org.keyline.Slot1 at /org/keyline/Slot1 on PATH_SLOT_SOCKET. slotd uses it, one connection a slot.
  * jobd answers only what is durable. A run belongs to the connection that claimed it: when that is lost the run ends
  * as Interrupted and the next Claim of the device goes on where the certificate was.
- *   Claim(s slot, s driver, s hwid, s name) -> (s run, s device_id, s device_name, s job, s key_type, u attempt, ay cert, ay chain, ay config)
+ *   Claim(s slot, s driver, s hwid, s name) -> (s run, s device_id, s device_name, s job, s key_type, s keys, u attempt, ay cert, ay chain, ay config)
  *        hwid, name: what the device reports ("" if it does not). Matched against the row's hwid, else its device_name.
- *        key_type "P-256" ..; cert: DER, empty unless a certificate was issued before; chain: its issuing CA first, root
+ *        key_type "P-256" ..; keys: where the ticket lets keys be born: "device", or "signer" where a device cannot; cert: DER, empty unless a certificate was issued before; chain: its issuing CA first, root
  *        last, DER, empty when cert is; config: bootstrap_config.json.
  *        The run is at step "identified". Errors: DeviceUnknown NoJob DeviceDone DeviceBusy DeviceQuarantined.
  *   Nonce(s run) -> ay                       the signer's nonce for the CSR
+ *   MakeKey(s run, ay transport_key, ay nonce) -> ay jwe   a key made by the signer, for the transport key's holder alone
+ *        (base/jwe.h); each call makes another one. Certify follows as for any key.
  *   Certify(s run, ay csr, ay nonce) -> (ay cert, ay chain)   signer's errors as they are
  *   Advance(s run, s step) -> ()             "installed" only: the steps between are the calls' own
  *   Complete(s run, ay challenge, ay signature) -> ()   jobd verifies the signature under the certificate itself
@@ -41,6 +43,7 @@ struct slot_claim {
     char device_name[NAME_BYTES_MAX + 1];
     char job[UUID_TEXT_MAX];
     char key_type[16];
+    bool keys_from_signer; /* allowed for a device that cannot make its own */
     unsigned attempt;
     struct buf cert, chain, config; /* slot_claim_done frees them */
 };
@@ -50,6 +53,8 @@ int slot_claim(sd_bus *bus, const char *slot, const char *driver, const char *hw
         const char *name, struct slot_claim *ret, struct err *e);
 void slot_claim_done(struct slot_claim *c);
 int slot_nonce(sd_bus *bus, const char *run, uint8_t ret_nonce[NONCE_BYTES], struct err *e);
+int slot_make_key(sd_bus *bus, const char *run, const uint8_t *transport_key, size_t len,
+        const uint8_t nonce[NONCE_BYTES], struct buf *ret_jwe, struct err *e);
 int slot_certify(sd_bus *bus, const char *run, const struct buf *csr,
         const uint8_t nonce[NONCE_BYTES], struct buf *ret_cert, struct buf *ret_chain,
         struct err *e);

@@ -15,6 +15,11 @@ struct driver_identity {
     char name[NAME_BYTES_MAX + 1];  /* "" when the device has no name of its own */
     char model[NAME_BYTES_MAX + 1]; /* hardware and firmware, for the record */
     bool sealed;                    /* it takes no new credentials any more */
+    bool keyed;                     /* it holds a key */
+    bool takes_key; /* it cannot make a key, but takes one that was made elsewhere: install_key */
+    /* DER SubjectPublicKeyInfo that such a key must be wrapped for (base/jwe.h); none: it takes it as it is. */
+    uint8_t transport_key[TRANSPORT_KEY_BYTES_MAX];
+    size_t transport_key_len;
 };
 enum driver_object { DRIVER_CERT, DRIVER_CHAIN, DRIVER_CONFIG };
 
@@ -32,6 +37,10 @@ struct driver {
     int (*identify)(struct driver_session *s, struct driver_identity *ret, struct err *e);
     /* Makes the key in the device, or keeps the one it has. key_type: "P-256", ... */
     int (*keygen)(struct driver_session *s, const char *key_type, struct err *e);
+    /* NULL in drivers whose devices all make their keys. Hands a key over, once: PKCS #8, DER, or the JWE for the device's
+     * transport key. It leaves no copy of it anywhere on its way. */
+    int (*install_key)(struct driver_session *s, const char *key_type, const uint8_t *key,
+            size_t len, struct err *e);
     /* DER PKCS#10 with challengePassword = hex(nonce); cn may be "". */
     int (*csr)(struct driver_session *s, const char *cn, const uint8_t nonce[NONCE_BYTES],
             struct buf *ret, struct err *e);

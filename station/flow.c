@@ -8,8 +8,10 @@
 
 #include <openssl/rand.h>
 
+#include "base/jwe.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "base/text.h"
 #include "jobs/states.h"
 #include "station/proof.h"
@@ -52,9 +54,77 @@ static int claim(struct flow *f, struct err *e)
 
 /* --- its key and its certificate --- */
 
+/* A signer or a token that is away must not cost a run: the unit waits within its run, and goes on
+ * when it can. Only when jobd itself is gone does the run end, and with it this attempt. */
+static int ask_signer(struct flow *f, int (*ask)(struct flow *f, struct err *e), struct err *e)
+{
+    for (unsigned stale = 0;;) {
+        struct err why = {0};
+        if (ask(f, &why) == 0)
+            return 0;
+        bool again = why.id == ERR_NONCE ? ++stale <= STALE_NONCES_MAX : flow_may_retry(why.id);
+        if (!again || sd_bus_is_open(f->panel->bus) <= 0) {
+            *e = why;
+            return -1;
+        }
+        if (why.id == ERR_NONCE)
+            continue;
+        panel_show_err(f->panel, SLOT_WAITING, flow_name(f), &why);
+        if (driver_watch(f->session, SLOT_SIGNER_RETRY_MS, e))
+            return -1;
+    }
+}
+
+/* The key is in the clear here, in locked memory, for as long as the device takes to answer. */
+static int hand_over(struct flow *f, EVP_PKEY *transport, const struct buf *jwe, struct err *e)
+{
+    struct secret key = SECRET_INIT;
+    int r = jwe_open(transport, JWE_TYPE_KEY, jwe->data, jwe->len, &key, e);
+    if (r == 0)
+        r = f->session->driver->install_key(f->session, f->claim.key_type, key.bytes, key.len, e);
+    secret_done(&key);
+    return r;
+}
+
+/* Wrapped for the device where it has a transport key, else for us, for this once. When it goes wrong
+ * the next try brings another key: no certificate depends on this one before the device uses it. */
+static int bring_key(struct flow *f, struct err *e)
+{
+    const struct driver_identity *id = &f->identity;
+    uint8_t nonce[NONCE_BYTES], ours[JWE_SPKI_BYTES];
+    struct buf jwe = BUF_INIT_SECRET;
+    EVP_PKEY *transport = NULL;
+    int r = -1;
+    if (slot_nonce(f->panel->bus, f->claim.run, nonce, e))
+        goto out;
+    if (id->transport_key_len) {
+        if (slot_make_key(f->panel->bus, f->claim.run, id->transport_key, id->transport_key_len,
+                    nonce, &jwe, e) == 0)
+            r = f->session->driver->install_key(
+                    f->session, f->claim.key_type, jwe.data, jwe.len, e);
+    } else if (secret_open(e) == 0 && jwe_key_new(&transport, ours, e) == 0 &&
+               slot_make_key(f->panel->bus, f->claim.run, ours, sizeof ours, nonce, &jwe, e) == 0) {
+        r = hand_over(f, transport, &jwe, e);
+    }
+out:
+    EVP_PKEY_free(transport);
+    buf_done(&jwe);
+    if (r == 0)
+        log_info("key-brought", LOG_STR("slot", f->panel->slot), LOG_STR("device", flow_name(f)),
+                LOG_STR("run", f->claim.run));
+    return r;
+}
+
 static int make_key(struct flow *f, struct err *e)
 {
-    return f->session->driver->keygen(f->session, f->claim.key_type, e);
+    if (!f->identity.takes_key)
+        return f->session->driver->keygen(f->session, f->claim.key_type, e);
+    if (f->identity.keyed) /* it was brought in an earlier run; the signer knows it by its CSR */
+        return 0;
+    if (!f->claim.keys_from_signer)
+        return err_set(e, ERR_KEY_ORIGIN,
+                "the device cannot make a key, and its job does not allow one made by the signer");
+    return ask_signer(f, bring_key, e);
 }
 
 static int request_cert(struct flow *f, struct err *e)
@@ -79,25 +149,9 @@ out:
     return r;
 }
 
-/* A signer or a token that is away must not cost a run: the unit waits within its run, and goes on
- * when it can. Only when jobd itself is gone does the run end, and with it this attempt. */
 static int certify(struct flow *f, struct err *e)
 {
-    for (unsigned stale = 0;;) {
-        struct err why = {0};
-        if (request_cert(f, &why) == 0)
-            return 0;
-        bool again = why.id == ERR_NONCE ? ++stale <= STALE_NONCES_MAX : flow_may_retry(why.id);
-        if (!again || sd_bus_is_open(f->panel->bus) <= 0) {
-            *e = why;
-            return -1;
-        }
-        if (why.id == ERR_NONCE)
-            continue;
-        panel_show_err(f->panel, SLOT_WAITING, flow_name(f), &why);
-        if (driver_watch(f->session, SLOT_SIGNER_RETRY_MS, e))
-            return -1;
-    }
+    return ask_signer(f, request_cert, e);
 }
 
 /* --- its credentials --- */
@@ -197,7 +251,7 @@ static const struct stage {
 } way[] = {
         {RUN_CLAIMED, identify, ALWAYS},
         {RUN_CLAIMED, claim, ALWAYS},
-        {RUN_IDENTIFIED, make_key, UNSEALED}, /* keeps the key when it has one */
+        {RUN_IDENTIFIED, make_key, UNSEALED}, /* keeps the key when it has one; may bring one */
         {RUN_KEYED, certify, UNSEALED},       /* the same key gives the same certificate again */
         {RUN_CERTIFIED, install, UNSEALED},
         {RUN_CERTIFIED, adopt_sealed, SEALED},

@@ -29,6 +29,7 @@ static int set_option(struct intake *in, const char *key, const char *value, str
             {"group", &in->group},
             {"profile", &in->options.profile},
             {"binding", &in->options.binding},
+            {"keys", &in->options.keys},
             {"station", &in->options.stations},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
@@ -45,7 +46,7 @@ static int set_option(struct intake *in, const char *key, const char *value, str
         return 0;
     }
     return err_set(e, ERR_ARGUMENT,
-            "option '%.40s' is unknown: there are name, group, profile, binding, station, "
+            "option '%.40s' is unknown: there are name, group, profile, binding, keys, station, "
             "add_groups=yes, reissue=yes",
             key);
 }

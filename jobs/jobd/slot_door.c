@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
 #include "base/bus.h"
 #include "base/config.h"
 #include "base/log.h"
@@ -19,8 +21,6 @@
 #include "jobs/registry.h"
 #include "jobs/run.h"
 #include "jobs/run_facts.h"
-
-#define KEY_TYPE "P-256" /* of the profile idevid; the only one so far */
 
 struct peer {
     sd_bus *bus;
@@ -84,8 +84,8 @@ static sd_bus_message *claim_reply(
     if (c->cert.len == 0 || chains_append_for(chains, c->cert.data, c->cert.len, &chain, e) == 0)
         reply = empty_reply(m, e);
     if (reply &&
-            (sd_bus_message_append(reply, "sssssu", c->run, c->device_id, c->device_name, c->job,
-                     KEY_TYPE, c->attempt) < 0 ||
+            (sd_bus_message_append(reply, "ssssssu", c->run, c->device_id, c->device_name, c->job,
+                     RUN_KEY_TYPE, c->keys, c->attempt) < 0 ||
                     sd_bus_message_append_array(reply, 'y', c->cert.data, c->cert.len) < 0 ||
                     sd_bus_message_append_array(reply, 'y', chain.data, chain.len) < 0 ||
                     sd_bus_message_append_array(reply, 'y', c->config.data, c->config.len) < 0)) {
@@ -136,6 +136,17 @@ static sd_bus_message *bytes_reply(
     return reply;
 }
 
+/* The approved row, and why the signer should believe it. Borrows from the request. */
+static void fill_authority(struct signer_issue *issue, const struct run_request *q)
+{
+    issue->ticket = q->ticket;
+    issue->row_index = q->row_index;
+    issue->row = q->row.data;
+    issue->row_len = q->row.len;
+    issue->proof = q->proof.data;
+    issue->proof_len = q->proof.len;
+}
+
 static void on_nonce_done(
         void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *failed)
 {
@@ -168,6 +179,77 @@ static int on_nonce(sd_bus_message *m, void *userdata, sd_bus_error *be)
     return commit_answer(j->commit, m, NULL, &e);
 }
 
+/* ---- MakeKey */
+
+/* That a key was made is in the books before anybody has it. */
+static void on_key_made(
+        void *ctx, const uint8_t *jwe, size_t len, unsigned marks, const struct err *failed)
+{
+    struct pending *p = ctx;
+    struct jobd *j = p->jobd;
+    struct err e = failed ? *failed : (struct err){0};
+    const char *run = p->text, *transport = strchr(p->text, ' ');
+    char uuid[UUID_TEXT_MAX];
+    sd_bus_message *reply = NULL;
+    (void)marks;
+    snprintf(uuid, sizeof uuid, "%.*s", (int)(transport - run), run);
+    if (!failed && (len == 0 || len > SEALED_KEY_BYTES_MAX))
+        err_set(&e, ERR_PROTOCOL, "the signer's key has %zu bytes", len);
+    if (e.id || commit_begin(j->commit, &e)) {
+        commit_answer(j->commit, p->call, NULL, &e);
+        pending_free(p);
+        return;
+    }
+    if (run_key_made(j->registry, uuid, transport + 1, &e) == 0)
+        reply = bytes_reply(p->call, jwe, len, &e);
+    commit_end(j->commit, p->call, reply, &e);
+    pending_free(p);
+}
+
+static int ask_for_key(struct jobd *j, sd_bus_message *m, const char *run,
+        const struct signer_make_key *shown, struct err *e)
+{
+    struct signer_make_key k = *shown;
+    struct run_request q = {0};
+    char context[UUID_TEXT_MAX + 1 + 65], sha256[65];
+    uint8_t md[32];
+    sd_bus *signer;
+    int r = -1;
+    if (EVP_Digest(k.transport_key, k.transport_key_len, md, NULL, EVP_sha256(), NULL) != 1)
+        return err_set(e, ERR_NOMEM, "no memory for a digest");
+    if (signer_link_bus(j->signer, &signer, e) || run_request(j->registry, run, &q, e))
+        return -1;
+    hex_format(md, sizeof md, sha256);
+    snprintf(context, sizeof context, "%s %s", run, sha256);
+    fill_authority(&k.q, &q);
+    struct pending *p = pending_new(j, m, context, 0, e);
+    if (p)
+        r = signer_make_key_async(signer, &k, on_key_made, p, e);
+    if (p && r)
+        pending_free(p);
+    run_request_done(&q);
+    return r;
+}
+
+static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *be)
+{
+    struct slot_door *d = userdata;
+    struct err e = {0};
+    struct signer_make_key k = {.key_type = RUN_KEY_TYPE};
+    size_t nonce_len;
+    const char *run;
+    (void)be;
+    if (read_args(m, &e, "s", &run) ||
+            bus_read_bytes(
+                    m, TRANSPORT_KEY_BYTES_MAX, &k.transport_key, &k.transport_key_len, &e) ||
+            bus_read_bytes(m, NONCE_BYTES, &k.q.nonce, &nonce_len, &e) ||
+            (nonce_len != NONCE_BYTES &&
+                    err_set(&e, ERR_PROTOCOL, "a nonce of %zu bytes", nonce_len)) ||
+            check_owner(d, m, run, &e) || ask_for_key(d->jobd, m, run, &k, &e))
+        return commit_answer(d->jobd->commit, m, NULL, &e);
+    return 1;
+}
+
 /* ---- Certify */
 
 static sd_bus_message *certified_reply(
@@ -194,7 +276,6 @@ static void on_certified(
     struct jobd *j = p->jobd;
     struct err e = failed ? *failed : (struct err){0};
     sd_bus_message *reply = NULL;
-    (void)marks;
     if (!failed && (len == 0 || len > CERT_BYTES_MAX))
         err_set(&e, ERR_PROTOCOL, "the signer's certificate has %zu bytes", len);
     if (e.id || commit_begin(j->commit, &e)) {
@@ -202,7 +283,7 @@ static void on_certified(
         pending_free(p);
         return;
     }
-    if (run_certified(j->registry, p->text, cert, len, &e) == 0)
+    if (run_certified(j->registry, p->text, cert, len, (marks & SIGNER_KEY_MADE) != 0, &e) == 0)
         reply = certified_reply(p->call, j, cert, len, &e);
     commit_end(j->commit, p->call, reply, &e);
     pending_free(p);
@@ -216,15 +297,8 @@ static int ask_signer(struct jobd *j, sd_bus_message *m, const char *run, const 
     int r = -1;
     if (signer_link_bus(j->signer, &signer, e) || run_request(j->registry, run, &q, e))
         return -1;
-    const struct signer_issue issue = {.ticket = q.ticket,
-            .row_index = q.row_index,
-            .row = q.row.data,
-            .row_len = q.row.len,
-            .proof = q.proof.data,
-            .proof_len = q.proof.len,
-            .csr = csr,
-            .csr_len = csr_len,
-            .nonce = nonce};
+    struct signer_issue issue = {.csr = csr, .csr_len = csr_len, .nonce = nonce};
+    fill_authority(&issue, &q);
     struct pending *p = pending_new(j, m, run, 0, e);
     if (p)
         r = signer_issue_async(signer, &issue, on_certified, p, e);
@@ -372,8 +446,9 @@ unsigned slot_door_count(const struct slot_door *d)
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD("Claim", "ssss", "sssssuayayay", on_claim, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Claim", "ssss", "ssssssuayayay", on_claim, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Nonce", "s", "ay", on_nonce, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("MakeKey", "sayay", "ay", on_make_key, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Certify", "sayay", "ayay", on_certify, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Advance", "ss", "", on_advance, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Complete", "sayay", "", on_complete, SD_BUS_VTABLE_UNPRIVILEGED),

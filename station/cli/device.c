@@ -78,6 +78,8 @@ static void show_certificate(struct cli *c, const json_t *certificate)
     screen_printf(&c->out, "\n");
     if (certificate_show_pem(&c->out, json_text(certificate, "pem")))
         screen_fact(&c->out, "Serial number", json_text(certificate, "serial"));
+    if (strcmp(json_text(certificate, "key_origin"), "signer") == 0)
+        screen_fact(&c->out, "Key made by", "the signer, not the device (docs/born-keys.md)");
     screen_fact(&c->out, "State", json_text(certificate, "state"));
     screen_fact(&c->out, "Issued", clock_format(json_text(certificate, "issued"), when));
 }

@@ -32,6 +32,7 @@ int job_list(struct cli *c, json_t *answer, struct err *e)
             {"approver", NULL, CELL_TEXT},
             {"profile", NULL, CELL_TEXT},
             {"binding", NULL, CELL_TEXT},
+            {"keys", NULL, CELL_TEXT},
             {"quota", NULL, CELL_NUMBER},
             {"not_after", NULL, CELL_TIME},
             {"manifest_sha256", NULL, CELL_TEXT},
@@ -71,6 +72,8 @@ int job_show(struct cli *c, json_t *answer, struct err *e)
     screen_fact(&c->out, "Binding", json_text(job, "binding"));
     if (json_is_true(json_object_get(job, "reissue")))
         screen_fact(&c->out, "Re-issue", "its devices' earlier certificates are revoked");
+    if (strcmp(json_text(job, "keys"), "signer") == 0)
+        screen_fact(&c->out, "Keys", "made by the signer where a device cannot");
     screen_fact(&c->out, "Manifest SHA-256", json_text(job, "manifest_sha256"));
     screen_fact(&c->out, "Merkle root", json_text(job, "root"));
     return 0;
@@ -201,14 +204,14 @@ int job_import_answer(struct cli *c, const char *file, struct buf *answer, struc
     return r;
 }
 
-#define IMPORT_OPTIONS 5
+#define IMPORT_OPTIONS 7
 
 static size_t import_options(const struct cli *c, struct jobs_option out[IMPORT_OPTIONS])
 {
     static const struct {
         const char *option, *key;
-    } texts[] = {
-            {"name", "name"}, {"group", "group"}, {"profile", "profile"}, {"station", "station"}};
+    } texts[] = {{"name", "name"}, {"group", "group"}, {"profile", "profile"}, {"keys", "keys"},
+            {"station", "station"}};
     size_t n = 0;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (cli_has(c, texts[i].option))

@@ -28,6 +28,7 @@ static const struct table_column columns[] = {
         {"slot", "SLOT", CELL_TEXT},
         {"finished", "FINISHED", CELL_TIME},
         {"serial", NULL, CELL_TEXT},
+        {"key_origin", NULL, CELL_TEXT},
         {"error", "ERROR", CELL_TEXT},
         {"message", "MESSAGE", CELL_TEXT},
 };

@@ -24,6 +24,9 @@ static void show_yield(struct cli *c, const json_t *s)
         screen_factf(&c->out, "In progress", "%s", number_format(json_number(s, "in_progress"), n));
     if (yield >= 0)
         screen_factf(&c->out, "First-pass yield", "%.1f %%", yield * 100);
+    if (json_number(s, "keys_from_signer") > 0)
+        screen_factf(&c->out, "Keys made by signer", "%s, not born in their devices",
+                number_format(json_number(s, "keys_from_signer"), n));
 }
 
 static void show_speed(struct cli *c, const json_t *s)

@@ -144,6 +144,9 @@ const struct verb verb_table[] = {
                         SWITCH("reissue",
                                 "the devices get new certificates, the ones they have are revoked"),
                         TEXT("profile", "NAME", "its certificate profile; default: idevid"),
+                        TEXT("keys", "WHERE",
+                                "where keys are born: device (default), or signer where a device "
+                                "cannot make its own"),
                         TEXT("station", "S,..", "the stations that may work on it; default: all")),
                 .examples = EXAMPLES("keyline job import order-4711.csv --group sensors",
                         "keyline job import order-4711.csv --name \"order 4711\" --station "

@@ -21,20 +21,29 @@
 
 /* --- hello --- */
 
+/* The codec has checked the item; what we do not know is skipped. */
+static uint32_t read_key_types(const struct kl_value *types)
+{
+    struct kl_cbor_in in = {types->bytes, types->bytes + types->num};
+    uint32_t count = 0, type = 0, mask = 0;
+
+    if (!types->num)
+        return 0;
+    for (kl_cbor_get(&in, KL_CBOR_ARRAY, &count); count-- && kl_cbor_get(&in, KL_CBOR_UINT, &type);)
+        if (type && type < KL_KEY_END)
+            mask |= 1u << type;
+    return mask;
+}
+
 static void read_capabilities(struct link *l)
 {
-    const struct kl_value *types = &l->answer.field[KL_FIELD_KEY_TYPES],
-                          *sizes = &l->answer.field[KL_FIELD_OBJECTS];
-    struct kl_cbor_in in = {types->bytes, types->bytes + types->num};
+    const struct kl_value *sizes = &l->answer.field[KL_FIELD_OBJECTS];
+    struct kl_cbor_in in;
     uint32_t count = 0, object = 0, size = 0;
 
-    /* The codec has checked both items; what we do not know is skipped. */
-    for (kl_cbor_get(&in, KL_CBOR_ARRAY, &count);
-            count-- && kl_cbor_get(&in, KL_CBOR_UINT, &object);)
-        if (object && object < KL_KEY_END)
-            l->key_types |= 1u << object;
+    l->key_types = read_key_types(&l->answer.field[KL_FIELD_KEY_TYPES]);
+    l->keys_taken = read_key_types(&l->answer.field[KL_FIELD_KEYS_TAKEN]);
     in = (struct kl_cbor_in){sizes->bytes, sizes->bytes + sizes->num};
-    count = 0;
     for (kl_cbor_get(&in, KL_CBOR_MAP, &count); count-- && kl_cbor_get(&in, KL_CBOR_UINT, &object);)
         if (kl_cbor_get(&in, KL_CBOR_UINT, &size) && object < KL_OBJECT_REQUEST)
             l->object_max[object] = size;
@@ -110,6 +119,19 @@ static int keyline_open(struct driver_session *s, unsigned timeout_ms, struct er
     return -1;
 }
 
+static int read_transport_key(struct link *l, struct driver_identity *id, struct err *e)
+{
+    const struct kl_value *key = &l->answer.field[KL_FIELD_TRANSPORT_KEY];
+
+    if (!kl_msg_has(&l->answer, KL_FIELD_TRANSPORT_KEY))
+        return 0;
+    if (key->num == 0 || key->num > sizeof id->transport_key)
+        return link_garbage(e, KL_OP_IDENTIFY, "its transport key has an impossible size");
+    memcpy(id->transport_key, key->bytes, key->num);
+    id->transport_key_len = key->num;
+    return 0;
+}
+
 static int keyline_identify(struct driver_session *s, struct driver_identity *ret, struct err *e)
 {
     struct link *l = s->state;
@@ -119,12 +141,15 @@ static int keyline_identify(struct driver_session *s, struct driver_identity *re
     kl_msg_init(&m, 0, KL_OP_IDENTIFY, KL_REQUEST);
     if (link_transact(l, &m, e) < 0 ||
             link_text(l, KL_FIELD_HWID, id.hwid, sizeof id.hwid, e) < 0 ||
-            link_text(l, KL_FIELD_NAME, id.name, sizeof id.name, e) < 0)
+            link_text(l, KL_FIELD_NAME, id.name, sizeof id.name, e) < 0 ||
+            read_transport_key(l, &id, e) < 0)
         return -1;
     if (!id.hwid[0])
         return link_garbage(e, KL_OP_IDENTIFY, "it does not say who it is");
     memcpy(id.model, l->model, sizeof id.model);
     id.sealed = l->state == KL_STATE_SEALED;
+    id.keyed = l->state != KL_STATE_BLANK;
+    id.takes_key = l->key_types == 0 && l->keys_taken != 0;
     *ret = id;
     return 0;
 }
@@ -141,19 +166,52 @@ static uint32_t key_type_number(const char *name)
     return 0;
 }
 
+static int find_key_type(
+        const char *name, uint32_t types, const char *verb, uint32_t *ret, struct err *e)
+{
+    *ret = key_type_number(name);
+    if (*ret == 0)
+        return err_set(e, ERR_DEVICE_UNSUPPORTED, "the link has no key type '%s'", name);
+    if (!(types >> *ret & 1u))
+        return err_set(e, ERR_DEVICE_UNSUPPORTED, "the device %s no %s keys", verb, name);
+    return 0;
+}
+
 static int keyline_keygen(struct driver_session *s, const char *key_type, struct err *e)
 {
     struct link *l = s->state;
-    uint32_t type = key_type_number(key_type);
+    uint32_t type;
     struct kl_msg m;
 
-    if (type == 0)
-        return err_set(e, ERR_DEVICE_UNSUPPORTED, "the link has no key type '%s'", key_type);
-    if (!(l->key_types >> type & 1u))
-        return err_set(e, ERR_DEVICE_UNSUPPORTED, "the device makes no %s keys", key_type);
+    if (find_key_type(key_type, l->key_types, "makes", &type, e) < 0)
+        return -1;
     kl_msg_init(&m, 0, KL_OP_GENERATE_KEY, KL_REQUEST);
     kl_msg_put_num(&m, KL_FIELD_KEY_TYPE, type);
     return link_transact(l, &m, e);
+}
+
+static int keyline_install_key(struct driver_session *s, const char *key_type, const uint8_t *key,
+        size_t len, struct err *e)
+{
+    struct link *l = s->state;
+    uint32_t type;
+    struct kl_msg m;
+
+    if (find_key_type(key_type, l->keys_taken, "takes", &type, e) < 0)
+        return -1;
+    if (len == 0 || len > l->frame_max - KL_DATA_OVERHEAD)
+        return err_set(e, ERR_DEVICE_UNSUPPORTED,
+                "the device takes a key of at most %u bytes, this one has %zu",
+                l->frame_max - KL_DATA_OVERHEAD, len);
+    kl_msg_init(&m, 0, KL_OP_INSTALL_KEY, KL_REQUEST);
+    kl_msg_put_num(&m, KL_FIELD_KEY_TYPE, type);
+    kl_msg_put_bytes(&m, KL_FIELD_DATA, key, len);
+    int r = link_transact(l, &m, e);
+    link_wipe(l);
+    if (r < 0)
+        return -1;
+    l->state = KL_STATE_KEYED;
+    return 0;
 }
 
 static int digest(const void *bytes, size_t len, uint8_t ret[KL_SHA256_BYTES], struct err *e)
@@ -429,6 +487,7 @@ const struct driver driver_keyline = {
         .open = keyline_open,
         .identify = keyline_identify,
         .keygen = keyline_keygen,
+        .install_key = keyline_install_key,
         .csr = keyline_csr,
         .install = keyline_install,
         .readback = keyline_readback,

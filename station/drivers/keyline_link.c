@@ -201,6 +201,11 @@ int link_hello(struct link *l, struct kl_msg *m, unsigned timeout_ms, struct err
     return err_set_code(e, cause.id, cause.code, "HELLO: %s", cause.msg);
 }
 
+void link_wipe(struct link *l)
+{
+    explicit_bzero(l->wire, sizeof l->wire);
+}
+
 int link_num(const struct link *l, enum kl_field f, uint32_t most, uint32_t *ret, struct err *e)
 {
     uint32_t value = kl_msg_num(&l->answer, f, UINT32_MAX);

@@ -13,12 +13,13 @@
 struct link {
     struct io *io;
     uint16_t seq;
-    uint32_t frame_max; /* agreed */
-    uint32_t chunk;     /* bytes of an object in one frame */
-    uint32_t baud;      /* 0: not a serial line */
-    uint32_t key_types; /* bit kl_key_type */
+    uint32_t frame_max;  /* agreed */
+    uint32_t chunk;      /* bytes of an object in one frame */
+    uint32_t baud;       /* 0: not a serial line */
+    uint32_t key_types;  /* bit kl_key_type: it makes them */
+    uint32_t keys_taken; /* bit kl_key_type: it takes them from outside */
     uint32_t object_max[KL_OBJECT_REQUEST];
-    uint32_t state; /* enum kl_state at HELLO, or after SEAL */
+    uint32_t state; /* enum kl_state at HELLO, or after INSTALL_KEY or SEAL */
     char model[NAME_BYTES_MAX + 1];
     bool greeted;
     int64_t waiting_since_ms; /* the first WAIT of the running request; 0: none came */
@@ -40,6 +41,9 @@ int link_transact(struct link *l, struct kl_msg *m, struct err *e);
 int link_transact_tries(struct link *l, struct kl_msg *m, unsigned tries, struct err *e);
 /* HELLO alone: preceded by delimiters, repeated until timeout_ms are over. */
 int link_hello(struct link *l, struct kl_msg *m, unsigned timeout_ms, struct err *e);
+
+/* Wipes what the last request left here. */
+void link_wipe(struct link *l);
 
 /* An answer's number, at most `most`; ERR_DEVICE_GARBAGE. */
 int link_num(const struct link *l, enum kl_field f, uint32_t most, uint32_t *ret, struct err *e);

@@ -12,7 +12,7 @@
 #include "base/jwe.h"
 #include "base/text.h"
 
-#define TYPE "keyline-key+jwe"
+#define TYPE JWE_TYPE_KEY
 
 static const char message[] = "what only one may read";
 

@@ -154,8 +154,8 @@ bool raw_receive(struct raw_peer *p)
         return false;
     if (p->answer[1] != METHOD_RETURN)
         load_fail("no certificate: %.200s", (const char *)p->answer + head + 4);
-    /* ay, then b, which ends the body */
-    if (get_u32(p->answer + head) < 100 || get_u32(p->answer + head + body - 4) != 1)
+    /* ay, then b b, which end the body: fresh, and whether the signer made the key */
+    if (get_u32(p->answer + head) < 100 || get_u32(p->answer + head + body - 8) != 1)
         load_fail("no fresh certificate");
     p->len = 0;
     return true;

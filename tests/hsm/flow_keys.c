@@ -96,7 +96,7 @@ static EVP_PKEY *open_jwe(const struct buf *jwe)
     const uint8_t *at;
     EVP_PKEY *key = NULL;
 
-    ok(jwe_open(transport, BORN_KEY_JWE_TYPE, jwe->data, jwe->len, &private, &e));
+    ok(jwe_open(transport, JWE_TYPE_KEY, jwe->data, jwe->len, &private, &e));
     at = private.bytes;
     key = d2i_AutoPrivateKey(NULL, &at, (long)private.len);
     assert_non_null(key);

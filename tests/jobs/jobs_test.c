@@ -145,7 +145,7 @@ void provision(struct jobs_test *t, const char *slot, const char *hwid)
     EVP_PKEY *key = test_key("EC");
     must(claim(t, slot, hwid, "", &c, &e), &e);
     test_ca_issue(&t->ca, key, &cert);
-    must(run_certified(t->registry, c.run, cert.data, cert.len, &e), &e);
+    must(run_certified(t->registry, c.run, cert.data, cert.len, false, &e), &e);
     must(run_installed(t->registry, c.run, &e), &e);
     test_sign_challenge(key, challenge, &sig);
     must(run_complete(t->registry, &t->site, c.run, challenge, sig.data, sig.len, &e), &e);

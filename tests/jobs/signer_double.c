@@ -26,6 +26,7 @@ static struct {
         struct buf spki, cert;
     } issued[ISSUED_MAX];
     size_t count;
+    int key_made; /* MakeKey was called: what is issued from then on is flagged */
 } double_;
 
 static int wanted_error(struct err *e)
@@ -45,7 +46,7 @@ static int reply_bytes(sd_bus_message *m, const struct buf *b, int with_fresh)
     sd_bus_message *reply = NULL;
     if (sd_bus_message_new_method_return(m, &reply) < 0 ||
             sd_bus_message_append_array(reply, 'y', b->data, b->len) < 0 ||
-            (with_fresh && sd_bus_message_append(reply, "b", 1) < 0))
+            (with_fresh && sd_bus_message_append(reply, "bb", 1, double_.key_made) < 0))
         abort();
     int r = sd_bus_send(NULL, reply, NULL);
     sd_bus_message_unref(reply);
@@ -130,6 +131,34 @@ static int on_issue(sd_bus_message *m, void *userdata, sd_bus_error *be)
     return e.id ? bus_reply_err(m, &e) : reply_bytes(m, &double_.issued[i].cert, 1);
 }
 
+static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *be)
+{
+    struct buf jwe = BUF_INIT;
+    struct err e = {0};
+    const char *ticket, *key_type;
+    const uint8_t *row, *proof, *transport, *nonce;
+    size_t row_len, proof_len, transport_len, nonce_len;
+    uint64_t index;
+    (void)userdata;
+    (void)be;
+    if (sd_bus_message_read(m, "st", &ticket, &index) <= 0)
+        return -EINVAL;
+    if (wanted_error(&e) || bus_read_bytes(m, ROW_BYTES_MAX, &row, &row_len, &e) ||
+            bus_read_bytes(m, BUS_MESSAGE_MAX, &proof, &proof_len, &e) ||
+            check_proof(ticket, index, row, row_len, proof, proof_len, &e))
+        return bus_reply_err(m, &e);
+    if (sd_bus_message_read(m, "s", &key_type) <= 0 || strcmp(key_type, "P-256") != 0)
+        return -EINVAL;
+    if (bus_read_bytes(m, BUS_MESSAGE_MAX, &transport, &transport_len, &e) ||
+            bus_read_bytes(m, NONCE_BYTES, &nonce, &nonce_len, &e) ||
+            buf_append(&jwe, "for ", 4, &e) || buf_append(&jwe, transport, transport_len, &e))
+        return bus_reply_err(m, &e);
+    double_.key_made = 1;
+    int r = reply_bytes(m, &jwe, 0);
+    buf_done(&jwe);
+    return r;
+}
+
 static int on_check_ticket(sd_bus_message *m, void *userdata, sd_bus_error *be)
 {
     struct err e = {0};
@@ -162,6 +191,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Nonce", "st", "ay", on_nonce, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Issue", "stayayayay", "aybb", on_issue, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("MakeKey", "stayaysayay", "ay", on_make_key, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("CheckTicket", "s", "s", on_check_ticket, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Chain", "", "ay", on_chain, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Status", "", "s", on_status, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -113,6 +113,8 @@ static void options_are_checked(void **state)
     must_fail(import_error(t, csv, &o, &e), &e, ERR_ARGUMENT, "station");
     o = (struct job_options){"other", "", "", "a,", false};
     must_fail(import_error(t, csv, &o, &e), &e, ERR_ARGUMENT, "comma");
+    o = (struct job_options){"other", "", "", "", false, .keys = "host"};
+    must_fail(import_error(t, csv, &o, &e), &e, ERR_ARGUMENT, "'device' or 'signer'");
     assert_nothing_new(t, "1", "1");
     o = (struct job_options){"other", "", "", "a,b", true};
     must(import_error(t, "device_name,device_group\nx,fresh\n", &o, &e), &e);

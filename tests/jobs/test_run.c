@@ -106,7 +106,7 @@ static void certify(struct jobs_test *t, const char *run, EVP_PKEY *key)
     struct buf cert = BUF_INIT;
     struct err e = {0};
     test_ca_issue(&t->ca, key, &cert);
-    must(run_certified(t->registry, run, cert.data, cert.len, &e), &e);
+    must(run_certified(t->registry, run, cert.data, cert.len, false, &e), &e);
     buf_done(&cert);
 }
 
@@ -150,8 +150,8 @@ static void no_step_is_skipped(void **state)
     assert_int_equal(q.row_index, 0);
     assert_int_equal(q.proof.len, 32);
     run_request_done(&q);
-    must_fail(run_certified(t->registry, c.run, (const uint8_t *)"x", 1, &e), &e, ERR_PROTOCOL,
-            "not a certificate");
+    must_fail(run_certified(t->registry, c.run, (const uint8_t *)"x", 1, false, &e), &e,
+            ERR_PROTOCOL, "not a certificate");
     certify(t, c.run, key);
     must_fail(complete(t, c.run, key, &e), &e, ERR_BAD_STATE, "certified");
     must(run_installed(t->registry, c.run, &e), &e);
@@ -187,12 +187,12 @@ static void one_certificate_a_device(void **state)
     must(claim(t, "01", "1", "", &c, &e), &e);
     test_ca_issue(&t->ca, key, &cert);
     test_ca_issue(&t->ca, key, &second);
-    must(run_certified(t->registry, c.run, cert.data, cert.len, &e), &e);
-    must(run_certified(t->registry, c.run, cert.data, cert.len, &e), &e);
+    must(run_certified(t->registry, c.run, cert.data, cert.len, false, &e), &e);
+    must(run_certified(t->registry, c.run, cert.data, cert.len, false, &e), &e);
     must(registry_begin(t->registry, &e), &e);
     must(registry_save(t->registry, &e), &e);
-    must_fail(run_certified(t->registry, c.run, second.data, second.len, &e), &e, ERR_KEY_CHANGED,
-            "another certificate");
+    must_fail(run_certified(t->registry, c.run, second.data, second.len, false, &e), &e,
+            ERR_KEY_CHANGED, "another certificate");
     registry_undo(t->registry);
     must(registry_commit(t->registry, &e), &e);
     must(run_fail(t->registry, &t->site, c.run, RUN_FAILED, "DeviceGone", "pulled", &e), &e);
@@ -280,7 +280,7 @@ static void a_crash_at_every_step(void **state)
         assert_int_equal(c.attempt, stop + 1);
         assert_int_equal(c.cert.len != 0, stop > 1); /* resumes with the same one */
         if (stop > 0)
-            must(run_certified(t->registry, c.run, cert.data, cert.len, &e), &e);
+            must(run_certified(t->registry, c.run, cert.data, cert.len, false, &e), &e);
         if (stop > 1)
             must(run_installed(t->registry, c.run, &e), &e);
         if (stop > 2)

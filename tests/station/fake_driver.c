@@ -39,6 +39,19 @@ static int fake_keygen(struct driver_session *s, const char *key_type, struct er
     return enter(s, S_KEYGEN, e);
 }
 
+static int fake_install_key(struct driver_session *s, const char *key_type, const uint8_t *key,
+        size_t len, struct err *e)
+{
+    struct fake_device *d = s->io->ctx;
+    assert_string_equal(key_type, "P-256");
+    assert_true(d->identity.takes_key);
+    if (enter(s, S_INSTALL_KEY, e))
+        return -1;
+    buf_reset(&d->brought);
+    d->identity.keyed = true;
+    return buf_append(&d->brought, key, len, e);
+}
+
 static int fake_csr(struct driver_session *s, const char *cn, const uint8_t nonce[NONCE_BYTES],
         struct buf *ret, struct err *e)
 {
@@ -135,6 +148,7 @@ const struct driver fake_driver = {
         .open = fake_open,
         .identify = fake_identify,
         .keygen = fake_keygen,
+        .install_key = fake_install_key,
         .csr = fake_csr,
         .install = fake_install,
         .readback = fake_readback,
@@ -202,6 +216,7 @@ void fake_device_done(struct fake_device *d)
 {
     EVP_PKEY_free(d->key);
     EVP_PKEY_free(d->other_key);
+    buf_done(&d->brought);
     for (size_t i = 0; i < sizeof d->objects / sizeof *d->objects; i++)
         buf_done(&d->objects[i]);
 }

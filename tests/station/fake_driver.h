@@ -9,6 +9,7 @@ enum stage {
     S_OPEN,
     S_IDENTIFY,
     S_KEYGEN,
+    S_INSTALL_KEY,
     S_CSR,
     S_INSTALL,
     S_READBACK,
@@ -33,6 +34,7 @@ struct fake_device {
     /* the device */
     EVP_PKEY *key, *other_key;
     struct buf objects[3]; /* by enum driver_object */
+    struct buf brought;    /* the key it was given */
     unsigned calls[S_COUNT];
     bool passed, failed; /* verdicts told */
     int64_t verdict_ms, opened_ms;

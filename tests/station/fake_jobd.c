@@ -9,7 +9,10 @@
 
 #include <openssl/x509.h>
 
+#include "base/buf.h"
 #include "base/bus.h"
+#include "base/jwe.h"
+#include "base/secret.h"
 
 #define RUN_ID    "6d1c3c4e-0000-4000-8000-000000000001"
 #define DEVICE_ID "6d1c3c4e-0000-5000-8000-000000000002"
@@ -22,7 +25,7 @@ static int enter(struct fake_jobd *j, enum method method, sd_bus_message *m, int
 {
     size_t n = strlen(j->order);
     if (n + 1 < sizeof j->order)
-        j->order[n] = "CNZAKF"[method];
+        j->order[n] = "CNMZAKF"[method];
     j->calls[method]++;
     if (j->die_times && j->die_in == method) {
         j->die_times--;
@@ -60,8 +63,8 @@ static int on_claim(sd_bus_message *m, void *userdata, sd_bus_error *be)
     snprintf(j->claimed_hwid, sizeof j->claimed_hwid, "%s", hwid);
     snprintf(j->claimed_name, sizeof j->claimed_name, "%s", name);
     if (sd_bus_message_new_method_return(m, &reply) < 0 ||
-            sd_bus_message_append(reply, "sssssu", RUN_ID, DEVICE_ID, "sensor-0001", JOB_ID,
-                    j->key_type, 1u) < 0 ||
+            sd_bus_message_append(reply, "ssssssu", RUN_ID, DEVICE_ID, "sensor-0001", JOB_ID,
+                    j->key_type, j->keys_from_signer ? "signer" : "device", 1u) < 0 ||
             sd_bus_message_append_array(
                     reply, 'y', j->cert, j->certified_before ? j->cert_len : 0) < 0 ||
             sd_bus_message_append_array(
@@ -162,6 +165,46 @@ static int on_certify(sd_bus_message *m, void *userdata, sd_bus_error *be)
     return r;
 }
 
+/* As a signer would: a key for the transport key's holder alone. Its private half is noted, so that a
+ * test can look for it. */
+static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *be)
+{
+    struct fake_jobd *j = userdata;
+    struct secret private = SECRET_INIT;
+    struct buf jwe = BUF_INIT;
+    struct err e = {0};
+    const char *run;
+    const void *transport, *nonce;
+    size_t transport_len, nonce_len;
+    int r;
+    (void)be;
+    if (enter(j, M_MAKE_KEY, m, &r))
+        return r;
+    if (sd_bus_message_read(m, "s", &run) < 0 ||
+            sd_bus_message_read_array(m, 'y', &transport, &transport_len) < 0 ||
+            sd_bus_message_read_array(m, 'y', &nonce, &nonce_len) < 0 || strcmp(run, RUN_ID) != 0 ||
+            nonce_len != NONCE_BYTES || *(const uint8_t *)nonce != (uint8_t)j->calls[M_NONCE] ||
+            secret_open(&e))
+        abort();
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    PKCS8_PRIV_KEY_INFO *p8 = EVP_PKEY2PKCS8(key);
+    uint8_t *at = j->made;
+    j->made_len = (size_t)i2d_PKCS8_PRIV_KEY_INFO(p8, &at);
+    PKCS8_PRIV_KEY_INFO_free(p8);
+    EVP_PKEY_free(key);
+    if (secret_new(j->made_len, &private, &e))
+        abort();
+    memcpy(private.bytes, j->made, j->made_len);
+    if (jwe_seal(transport, transport_len, JWE_TYPE_KEY, &private, &jwe, &e))
+        abort();
+    secret_done(&private);
+    if (j->damage_jwe)
+        jwe.data[jwe.len - 1] = jwe.data[jwe.len - 1] == 'A' ? 'Q' : 'A';
+    r = reply_bytes(m, jwe.data, jwe.len);
+    buf_done(&jwe);
+    return r;
+}
+
 static int on_advance(sd_bus_message *m, void *userdata, sd_bus_error *be)
 {
     const char *run, *step;
@@ -243,8 +286,9 @@ static void on_gone(void *userdata, sd_bus *peer)
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD("Claim", "ssss", "sssssuayayay", on_claim, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Claim", "ssss", "ssssssuayayay", on_claim, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Nonce", "s", "ay", on_nonce, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("MakeKey", "sayay", "ay", on_make_key, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Certify", "sayay", "ayay", on_certify, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Advance", "ss", "", on_advance, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Complete", "sayay", "", on_complete, SD_BUS_VTABLE_UNPRIVILEGED),

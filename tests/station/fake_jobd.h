@@ -10,7 +10,7 @@
 #include "base/limits.h"
 #include "base/paths.h"
 
-enum method { M_CLAIM, M_NONCE, M_CERTIFY, M_ADVANCE, M_COMPLETE, M_FAIL, M_COUNT };
+enum method { M_CLAIM, M_NONCE, M_MAKE_KEY, M_CERTIFY, M_ADVANCE, M_COMPLETE, M_FAIL, M_COUNT };
 
 #define TILES_MAX 256
 struct fake_jobd {
@@ -27,13 +27,17 @@ struct fake_jobd {
     size_t cert_len;       /* 0: Certify makes one for the request's key, and keeps it here */
     bool certified_before; /* Claim gives the certificate */
     char key_type[16];
+    bool keys_from_signer; /* Claim says so */
+    bool damage_jwe;       /* MakeKey's answer was changed on its way */
 
     /* what happened */
     unsigned calls[M_COUNT];
     bool registered;     /* Complete was answered with yes, or durable when the process died */
     bool pass_too_early; /* a PASS tile came before that */
     uint8_t challenge[NONCE_BYTES];
-    char order[512]; /* the calls, one letter each: C N Z(certify) A K(complete) F */
+    char order[512];   /* the calls, one letter each: C N M Z(certify) A K(complete) F */
+    uint8_t made[512]; /* PKCS #8 of the key that MakeKey gave last */
+    size_t made_len;
     char failed_with[64];
     bool quarantined;
     char claimed_hwid[HWID_BYTES_MAX + 1], claimed_name[NAME_BYTES_MAX + 1];

@@ -2,6 +2,7 @@
  * door on the other. */
 #include "station_test.h"
 
+#include "base/jwe.h"
 #include "fake_driver.h"
 #include "fake_jobd.h"
 #include "station/flow.h"
@@ -118,6 +119,103 @@ static void pass_is_shown_only_after_complete_was_answered(void **state)
     assert_shown("empty : ");
     assert_false(jobd->pass_too_early);
     assert_int_equal(jobd->calls[M_FAIL], 0);
+}
+
+/* --- a device that cannot make its key --- */
+
+static void a_key_is_brought(void **state)
+{
+    (void)state;
+    device.identity.takes_key = true;
+    jobd->keys_from_signer = true;
+    assert_ends(ERR_NONE);
+    assert_string_equal(jobd->order, "CNMNZAK");
+    assert_int_equal(device.calls[S_KEYGEN], 0);
+    assert_int_equal(device.calls[S_INSTALL_KEY], 1);
+    assert_int_equal(device.brought.len, jobd->made_len);
+    assert_memory_equal(device.brought.data, jobd->made, jobd->made_len);
+}
+
+/* What it has from an earlier run is certified, not replaced. */
+static void one_that_has_a_key_gets_no_other(void **state)
+{
+    (void)state;
+    device.identity.takes_key = true;
+    device.identity.keyed = true;
+    assert_ends(ERR_NONE); /* whether it is allowed is the signer's to say, who knows the key */
+    assert_string_equal(jobd->order, "CNZAK");
+    assert_int_equal(device.calls[S_KEYGEN] + device.calls[S_INSTALL_KEY], 0);
+}
+
+static void one_that_can_make_its_key_makes_it(void **state)
+{
+    (void)state;
+    jobd->keys_from_signer = true;
+    assert_ends(ERR_NONE);
+    assert_string_equal(jobd->order, "CNZAK");
+    assert_int_equal(device.calls[S_KEYGEN], 1);
+}
+
+static void no_key_is_brought_unless_the_job_allows_it(void **state)
+{
+    (void)state;
+    device.identity.takes_key = true;
+    assert_ends(ERR_KEY_ORIGIN);
+    assert_string_equal(jobd->order, "CF");
+    assert_string_equal(jobd->failed_with, "KeyOrigin");
+    assert_false(jobd->quarantined);
+    memset(jobd->order, 0, sizeof jobd->order);
+    jobd->keys_from_signer = true;
+    jobd->refuse[M_MAKE_KEY] = ERR_KEY_ORIGIN; /* the signer's own configuration */
+    jobd->refusals[M_MAKE_KEY] = 1;
+    assert_ends(ERR_KEY_ORIGIN);
+    assert_string_equal(jobd->order, "CNMF");
+    assert_int_equal(device.calls[S_INSTALL_KEY], 0);
+}
+
+static void a_signer_that_is_away_is_waited_for(void **state)
+{
+    (void)state;
+    device.identity.takes_key = true;
+    jobd->keys_from_signer = true;
+    jobd->refuse[M_MAKE_KEY] = ERR_UNAVAILABLE;
+    jobd->refusals[M_MAKE_KEY] = 1;
+    assert_ends(ERR_NONE);
+    assert_string_equal(jobd->order, "CNMNMNZAK");
+    assert_shown("waiting sensor-0001: ");
+}
+
+static void a_key_that_was_changed_on_its_way_is_not_installed(void **state)
+{
+    (void)state;
+    device.identity.takes_key = true;
+    jobd->keys_from_signer = true;
+    jobd->damage_jwe = true;
+    device.pull_after_ms = 300; /* a fault of the station's, which is waited out till then */
+    serve();
+    assert_shown("waiting sensor-0001: ");
+    assert_int_equal(device.calls[S_INSTALL_KEY], 0);
+}
+
+/* Then the station cannot read it: the device gets what the signer sealed for it. */
+static void with_a_transport_key_it_comes_sealed(void **state)
+{
+    (void)state;
+    EVP_PKEY *own;
+    struct secret opened;
+    struct err e = {0};
+    assert_ok(jwe_key_new(&own, device.identity.transport_key, &e), &e);
+    device.identity.transport_key_len = JWE_SPKI_BYTES;
+    device.identity.takes_key = true;
+    jobd->keys_from_signer = true;
+    assert_ends(ERR_NONE);
+    assert_ok(secret_open(&e), &e);
+    assert_ok(
+            jwe_open(own, JWE_TYPE_KEY, device.brought.data, device.brought.len, &opened, &e), &e);
+    assert_int_equal(opened.len, jobd->made_len);
+    assert_memory_equal(opened.bytes, jobd->made, jobd->made_len);
+    secret_done(&opened);
+    EVP_PKEY_free(own);
 }
 
 /* --- a device that fails --- */
@@ -543,6 +641,13 @@ int main(void)
             cmocka_unit_test_setup_teardown(passes, set_up_rsa, tear_down),
             CASE(no_two_challenges_are_alike),
             CASE(pass_is_shown_only_after_complete_was_answered),
+            CASE(a_key_is_brought),
+            CASE(one_that_has_a_key_gets_no_other),
+            CASE(one_that_can_make_its_key_makes_it),
+            CASE(no_key_is_brought_unless_the_job_allows_it),
+            CASE(a_signer_that_is_away_is_waited_for),
+            CASE(a_key_that_was_changed_on_its_way_is_not_installed),
+            CASE(with_a_transport_key_it_comes_sealed),
             CASE(a_failing_stage_fails_the_run_with_its_reason),
             CASE(before_the_claim_there_is_nothing_to_fail),
             CASE(jobds_refusals_come_through),

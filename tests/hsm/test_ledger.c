@@ -842,6 +842,46 @@ static void long_reading_spills(void **state)
     ledger_close(&l);
 }
 
+/* A key that was made is found as such, before and after it is certified; it is no certificate. */
+static void made_keys(void **state)
+{
+    uint8_t transport[LEDGER_KEY_MADE_TAIL] = {7};
+    char tail[300] = {0};
+    struct ledger_entry made = entry(1, tail, sizeof tail), issued = made, found;
+    struct ledger *l;
+    struct err e = {0};
+
+    (void)state;
+    made.type = LEDGER_KEY_MADE;
+    made.tail = (struct cert_bytes){transport, sizeof transport};
+    issued.flags = LEDGER_KEY_FROM_SIGNER;
+    ok(ledger_open(path, &l, &e));
+    ok(ledger_add(l, &made, &e));
+    assert_int_equal(ledger_find_made_key(l, made.spki_sha256, &found, &e), LEDGER_ABSENT);
+    ok(ledger_commit(l, &e));
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(ledger_find_made_key(l, made.spki_sha256, &found, &e), LEDGER_PRESENT);
+        assert_int_equal(found.type, LEDGER_KEY_MADE);
+        assert_memory_equal(found.device, made.device, sizeof found.device);
+        assert_int_equal(ledger_find_key(l, made.spki_sha256, &found, &e), LEDGER_ABSENT);
+        assert_int_equal(ledger_find_device(l, made.device, &found, NULL, &e), LEDGER_ABSENT);
+        assert_int_equal(ledger_job_keys(l, made.job), 1);
+        assert_int_equal(ledger_job_count(l, made.job), 0);
+        assert_int_equal(ledger_counts(l).issued, 0);
+        if (!again)
+            save(l); /* then it is looked up in the index, and its count is among the sums */
+        ledger_close(&l);
+        ok(ledger_open(path, &l, &e));
+    }
+    ok(ledger_add(l, &issued, &e));
+    ok(ledger_commit(l, &e));
+    assert_int_equal(ledger_find_key(l, made.spki_sha256, &found, &e), LEDGER_PRESENT);
+    assert_int_equal(found.flags, LEDGER_KEY_FROM_SIGNER);
+    assert_int_equal(ledger_find_made_key(l, made.spki_sha256, &found, &e), LEDGER_PRESENT);
+    assert_int_equal(ledger_job_count(l, made.job), 1);
+    ledger_close(&l);
+}
+
 int main(void)
 {
     log_open("test-hsm-ledger");
@@ -858,6 +898,7 @@ int main(void)
             LEDGER_TEST(found_is_durable_before_it_counts),
             LEDGER_TEST(failed_sync_is_not_believed_later),
             LEDGER_TEST(many_entries),
+            LEDGER_TEST(made_keys),
             LEDGER_TEST(read_newest_first),
             LEDGER_TEST(index_spares_reading),
             LEDGER_TEST(newest_of_a_device),

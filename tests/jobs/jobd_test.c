@@ -198,23 +198,33 @@ const char *member(json_t *answer, const char *path)
     return text;
 }
 
-json_t *import_csv(struct jobd_test *t, const char *name, const char *csv)
+static json_t *import_keys(struct jobd_test *t, const char *name, const char *csv, const char *keys)
 {
-    const struct jobs_option options[] = {{"name", name}, {"group", "sensors"}};
+    const struct jobs_option options[] = {{"name", name}, {"group", "sensors"}, {"keys", keys}};
     struct buf text = BUF_INIT;
     struct err e = {0};
     int fd = memfd_create("m", 0);
     assert_true(write(fd, csv, strlen(csv)) == (ssize_t)strlen(csv));
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-    must(jobs_import(t->people, fd, options, 2, &text, &e), &e);
+    must(jobs_import(t->people, fd, options, 3, &text, &e), &e);
     close(fd);
     return parse(&text);
 }
 
+json_t *import_csv(struct jobd_test *t, const char *name, const char *csv)
+{
+    return import_keys(t, name, csv, "device");
+}
+
 void import_approved(struct jobd_test *t, const char *name, const char *csv)
 {
+    import_approved_keys(t, name, csv, "device");
+}
+
+void import_approved_keys(struct jobd_test *t, const char *name, const char *csv, const char *keys)
+{
     json_t *facts;
-    assert_string_equal(member(import_csv(t, name, csv), "job.state"), "Pending approval");
+    assert_string_equal(member(import_keys(t, name, csv, keys), "job.state"), "Pending approval");
     facts = ask(t, "JobRequest", name, NULL);
     json_object_set_new(facts, "approver", json_string("Alice"));
     json_object_set_new(facts, "exp", json_integer(4102444800));

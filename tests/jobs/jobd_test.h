@@ -30,6 +30,8 @@ int ask_error(struct jobd_test *t, struct err *e, const char *method, ...)
 const char *member(json_t *answer, const char *path);
 json_t *import_csv(struct jobd_test *t, const char *name, const char *csv);
 void import_approved(struct jobd_test *t, const char *name, const char *csv);
+/* keys: where they may be born, "device" or "signer". */
+void import_approved_keys(struct jobd_test *t, const char *name, const char *csv, const char *keys);
 sd_bus *slot_connect(struct jobd_test *t);
 /* From claim to PASS; the key is the device's. */
 void pass(sd_bus *slot, const char *name, const char *hwid, EVP_PKEY *key);

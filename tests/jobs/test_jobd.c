@@ -60,6 +60,49 @@ static void the_whole_way(void **state)
     EVP_PKEY_free(key);
 }
 
+static void a_key_made_by_the_signer(void **state)
+{
+    static const uint8_t transport[91] = "a transport key", nonce[NONCE_BYTES],
+                         challenge[NONCE_BYTES];
+    struct jobd_test *t = *state;
+    EVP_PKEY *key = test_key("EC");
+    sd_bus *slot = slot_connect(t), *other = slot_connect(t);
+    struct buf jwe = BUF_INIT, cert = BUF_INIT, sig = BUF_INIT;
+    struct slot_claim c;
+    struct err e = {0};
+    import_approved(t, "line", "device_name,hwid\nz,26\n");
+    import_approved_keys(t, "bare", two, "signer");
+    assert_string_equal(member(ask(t, "JobShow", "bare", NULL), "job.keys"), "signer");
+    assert_string_equal(member(ask(t, "JobRequest", "bare", NULL), "keys"), "signer");
+    must(slot_claim(slot, "01", "d", "26", "", &c, &e), &e);
+    assert_false(c.keys_from_signer);
+    slot_claim_done(&c);
+    must(slot_claim(slot, "01", "d", "1", "", &c, &e), &e);
+    assert_true(c.keys_from_signer);
+    must_fail(slot_make_key(other, c.run, transport, sizeof transport, nonce, &jwe, &e), &e,
+            ERR_NOT_FOUND, "claim"); /* another slot's run */
+    signer_error(t, "KeyOrigin");
+    must_fail(slot_make_key(slot, c.run, transport, sizeof transport, nonce, &jwe, &e), &e,
+            ERR_KEY_ORIGIN, "as the test wants");
+    signer_error(t, NULL);
+    must(slot_make_key(slot, c.run, transport, sizeof transport, nonce, &jwe, &e), &e);
+    assert_int_equal(jwe.len, 4 + sizeof transport); /* what the double wraps */
+    assert_memory_equal(jwe.data + 4, transport, sizeof transport);
+    must(certify(slot, c.run, key, &cert, &e), &e);
+    assert_string_equal(
+            member(ask(t, "DeviceShow", "1", NULL), "certificates.0.key_origin"), "signer");
+    must(slot_advance(slot, c.run, "installed", &e), &e);
+    test_sign_challenge(key, challenge, &sig);
+    must(slot_complete(slot, c.run, challenge, &sig, &e), &e);
+    slot_claim_done(&c);
+    buf_done(&jwe);
+    buf_done(&cert);
+    buf_done(&sig);
+    sd_bus_flush_close_unref(slot);
+    sd_bus_flush_close_unref(other);
+    EVP_PKEY_free(key);
+}
+
 static void one_row_by_hand(void **state)
 {
     struct jobd_test *t = *state;
@@ -405,6 +448,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, jobd_setup, jobd_teardown)
             TEST(the_whole_way),
+            TEST(a_key_made_by_the_signer),
             TEST(one_row_by_hand),
             TEST(manifests_that_are_none),
             TEST(approval_needs_the_signer),

@@ -193,6 +193,18 @@ const char *certificate_origin(struct registry *r, int64_t device, struct err *e
     return key_origin_name(made);
 }
 
+int certificate_made_key(struct registry *r, int64_t device, bool *ret, struct err *e)
+{
+    int64_t made;
+    if (registry_number(r, e, &made,
+                "SELECT EXISTS (SELECT 1 FROM certificate WHERE device = ?1"
+                " AND key_origin = 'signer')",
+                BIND_INT(device)))
+        return -1;
+    *ret = made;
+    return 0;
+}
+
 int certificate_add(struct registry *r, int64_t device, int64_t run, const uint8_t *der, size_t len,
         const char *origin, bool *ret_fresh, struct certificate_facts *ret, struct err *e)
 {

@@ -28,6 +28,8 @@ int certificate_of_job(
         struct registry *r, int64_t device, int64_t job, struct buf *ret_der, struct err *e);
 /* Where the key of the device's valid certificate was born, a constant; NULL with e. */
 const char *certificate_origin(struct registry *r, int64_t device, struct err *e);
+/* Did the signer ever make a key that was certified for this device? */
+int certificate_made_key(struct registry *r, int64_t device, bool *ret, struct err *e);
 /* Where the key of a certificate was born. */
 const char *key_origin_name(bool made_by_signer); /* "device", "signer" */
 /* Records it. The device's own certificate again is no change (*ret_fresh false). In a re-issue job it takes the place of an

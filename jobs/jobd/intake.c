@@ -17,6 +17,7 @@
 #include "base/row.h"
 #include "base/uuid.h"
 #include "jobs/device.h"
+#include "jobs/certificate.h"
 #include "jobs/jobd/jobd.h"
 
 static int set_option(struct intake *in, const char *key, const char *value, struct err *e)
@@ -142,6 +143,7 @@ struct rows {
     struct buf bytes[REISSUE_DEVICES_MAX]; /* that row[] borrows from */
     size_t count;
     struct row columns; /* every column that one of them has */
+    bool made_key;      /* of one of them, by the signer */
 };
 
 static const struct row_field *find_field(const struct row *row, const struct row_field *like)
@@ -169,15 +171,17 @@ static int add_columns(struct rows *all, const struct row *row, struct err *e)
 static int add_device(struct registry *r, struct rows *all, const char *text, struct err *e)
 {
     int64_t device;
+    bool made;
     if (all->count == REISSUE_DEVICES_MAX)
         return err_set(e, ERR_LIMIT, "at most %u devices in one call: import a manifest instead",
                 REISSUE_DEVICES_MAX);
     struct buf *bytes = &all->bytes[all->count];
     struct row *row = &all->row[all->count];
-    if (device_find(r, text, &device, e) || device_row(r, device, bytes, e) ||
-            row_decode(bytes->data, bytes->len, row, e))
+    if (device_find(r, text, &device, e) || certificate_made_key(r, device, &made, e) ||
+            device_row(r, device, bytes, e) || row_decode(bytes->data, bytes->len, row, e))
         return -1;
     all->count++;
+    all->made_key |= made;
     return add_columns(all, row, e);
 }
 
@@ -240,6 +244,9 @@ int intake_from_devices(struct registry *r, sd_bus_message *m, struct intake *in
         in->options.name = in->name;
     }
     in->options.reissue = true;
+    /* The signer certifies a key that it made only where the approver allows it again. */
+    if (all->made_key)
+        in->options.keys = "signer";
     result = write_rows(all, &in->fd, e);
 out:
     for (size_t i = 0; i < REISSUE_DEVICES_MAX; i++)

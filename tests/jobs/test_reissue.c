@@ -44,7 +44,7 @@ static void certify_and_fail(struct jobs_test *t, const char *hwid, char ret_ser
     EVP_PKEY *key = test_key("EC");
     must(claim(t, "01", hwid, "", &c, &e), &e);
     test_ca_issue(&t->ca, key, &cert);
-    must(run_certified(t->registry, c.run, cert.data, cert.len, &e), &e);
+    must(run_certified(t->registry, c.run, cert.data, cert.len, false, &e), &e);
     must(certificate_parse(cert.data, cert.len, &facts, &e), &e);
     snprintf(ret_serial, 41, "%s", facts.serial);
     must(run_fail(t->registry, &t->site, c.run, RUN_FAILED, "DeviceRefused", "no", &e), &e);
@@ -196,8 +196,8 @@ static void only_a_reissue_replaces(void **state)
     must(claim(t, "01", "1", "", &c, &e), &e);
     assert_true(c.cert.len > 0);
     test_ca_issue(&t->ca, key, &cert);
-    must_fail(run_certified(t->registry, c.run, cert.data, cert.len, &e), &e, ERR_KEY_CHANGED,
-            "another certificate");
+    must_fail(run_certified(t->registry, c.run, cert.data, cert.len, false, &e), &e,
+            ERR_KEY_CHANGED, "another certificate");
     run_claim_done(&c);
     buf_done(&cert);
     EVP_PKEY_free(key);
@@ -278,7 +278,7 @@ static void revoked_in_a_run(void **state)
     (void)import_job(t, "first", two, APPROVE);
     must(claim(t, "01", "1", "", &c, &e), &e);
     test_ca_issue(&t->ca, key, &cert);
-    must(run_certified(t->registry, c.run, cert.data, cert.len, &e), &e);
+    must(run_certified(t->registry, c.run, cert.data, cert.len, false, &e), &e);
     snprintf(device, sizeof device, "%s", sql(t, "SELECT uuid FROM device WHERE hwid = '1'"));
     snprintf(serial, sizeof serial, "%s", sql(t, "SELECT serial FROM certificate"));
     json_decref(record(t, facts_of(device, serial, true)));

@@ -54,4 +54,6 @@ enum mark_answer {
     MARK_FOUND = 2, /* and the newest mark follows */
     MARK_WRITTEN = 3,
     MARK_CANNOT = 4, /* this token keeps no data objects; why follows, as text */
+    MARK_ELSEWHERE =
+            5, /* none, but a token that is down was not asked; the pool's answer, never a token's */
 };

@@ -112,10 +112,11 @@ static int judge_mark(struct keeper *k, const uint8_t *answer, size_t len, struc
         set_binding(k, KEEPER_MARK, NULL, 0);
         return 0;
     }
-    /* of several tokens it may be one that was not written to yet */
-    if (k->parts.mark_kept && !k->parts.accept && workers_tokens(k->parts.workers) > 1)
-        log_warning("ledger-mark-absent", LOG_STR("effect", "an old copy is not noticed now"));
-    else if (k->parts.mark_kept && !k->parts.accept)
+    if (*answer == MARK_ELSEWHERE && k->parts.mark_kept && !k->parts.accept)
+        return err_set(e, ERR_UNAVAILABLE,
+                "the ledger's mark is in an HSM that does not work: connect it, or see 'signerd "
+                "--accept-ledger' in docs/ca.md");
+    if (k->parts.mark_kept && !k->parts.accept)
         return err_set(e, ERR_LEDGER,
                 "the ledger says that the HSM has a mark of it for station '%s', but it has none: "
                 "it "

@@ -43,9 +43,9 @@ struct worker_request {
     uint8_t op; /* WIRE_SIGN; or another one (wire.h), whose answer is handed on as it is */
     unsigned
             tries; /* workers that failed while it was their turn to sign it, and the present one */
-    uint64_t expires_us; /* this and the next are its owner's affair */
-    unsigned avoid;
-    uint64_t turn_us; /* when the present worker began it: latency_now_us() */
+    uint64_t expires_us;  /* this and the next two are its owner's affair */
+    unsigned avoid, only; /* sets of tokens */
+    uint64_t turn_us;     /* when the present worker began it: latency_now_us() */
     size_t len;
     uint8_t bytes[];
 };

@@ -193,7 +193,8 @@ static void on_signed(void *ctx, struct worker_request *q, const uint8_t *sig, s
 {
     struct token *t = ctx;
 
-    latency_end(&t->latency, q->turn_us);
+    if (q->op == WIRE_SIGN)
+        latency_end(&t->latency, q->turn_us);
     q->done(q->ctx, sig, len, NULL);
     free(q);
 }
@@ -284,6 +285,8 @@ static unsigned candidates(const struct workers *w, const struct worker_request 
     for (size_t i = 0; i < w->token_count; i++)
         if (working(&w->tokens[i]))
             works |= bit_of(&w->tokens[i]);
+    if (q->only)
+        return works & q->only;
     return works & ~q->avoid ? works & ~q->avoid : works;
 }
 
@@ -348,8 +351,17 @@ static void pump(struct workers *w)
 
     for (size_t i = 0; i < w->token_count; i++)
         start_workers(&w->tokens[i]);
-    while (w->head && (k = choose(w, w->head)))
-        worker_sign(k, pop(w));
+    while (w->head) {
+        if (w->head->only && !candidates(w, w->head)) {
+            err_set(&why, ERR_UNAVAILABLE, "the token that was asked is not up");
+            refuse(pop(w), &why); /* it would hold up all that can be signed elsewhere */
+            err_clear(&why);
+        } else if ((k = choose(w, w->head))) {
+            worker_sign(k, pop(w));
+        } else {
+            break;
+        }
+    }
     while (w->head && !hopeful(w)) {
         copy_failure(w, &why);
         refuse(pop(w), &why);
@@ -522,20 +534,16 @@ int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_
     return enqueue(w, &q, bytes, e);
 }
 
-int workers_mark(struct workers *w, const char *station, const uint8_t *mark, workers_done_fn done,
-        void *ctx, struct err *e)
+int workers_ask(struct workers *w, size_t token, const struct worker_request *kind,
+        const void *bytes, struct err *e)
 {
-    uint8_t bytes[MARK_BYTES + NAME_BYTES_MAX];
-    size_t name_len = strlen(station), mark_len = mark ? MARK_BYTES : 0;
-    const struct worker_request q = {.op = mark ? WIRE_MARK_WRITE : WIRE_MARK_READ,
-            .done = done,
-            .ctx = ctx,
-            .len = mark_len + name_len};
+    struct worker_request q = *kind;
 
-    assert(name_len <= NAME_BYTES_MAX);
-    if (mark)
-        memcpy(bytes, mark, MARK_BYTES);
-    memcpy(bytes + mark_len, station, name_len);
+    if (token == WORKERS_ANY)
+        return enqueue(w, &q, bytes, e);
+    if (!working(&w->tokens[token]))
+        return err_set(e, ERR_UNAVAILABLE, "[%s] is not up", w->tokens[token].section);
+    q.only = bit_of(&w->tokens[token]);
     return enqueue(w, &q, bytes, e);
 }
 

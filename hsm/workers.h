@@ -38,10 +38,15 @@ typedef void (*workers_done_fn)(void *ctx, const uint8_t *sig, size_t len, const
 int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_fn done, void *ctx,
         struct err *e);
 
-/* The ledger's mark in a token (checkpoint.h, mark.h), queued and answered like a signature, with the bytes of the answer.
- * station: its name, part of the mark's. mark: MARK_BYTES; NULL reads it. */
+/* The ledger's mark in the tokens (checkpoint.h, mark.h), queued and answered like a signature, with the bytes of the answer.
+ * station: its name, part of the mark's. mark: MARK_BYTES, written to every token that is up; NULL reads the newest of
+ * theirs. When there is none and some token could not be asked, the answer is MARK_ELSEWHERE. */
 int workers_mark(struct workers *w, const char *station, const uint8_t *mark, workers_done_fn done,
         void *ctx, struct err *e);
+/* A request of this kind for one token, or for WORKERS_ANY. ERR_UNAVAILABLE when that token is not up. */
+#define WORKERS_ANY SIZE_MAX
+int workers_ask(struct workers *w, size_t token, const struct worker_request *kind,
+        const void *bytes, struct err *e);
 
 /* ---- health */
 

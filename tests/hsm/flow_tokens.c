@@ -501,6 +501,38 @@ static void two_in_flight_are_not_lost(void **state)
     free(b);
 }
 
+/* signerd asks the tokens about its ledger before it issues: either of them must do, also after a
+ * restart without the other. */
+static void either_token_vouches_for_the_ledger(void **state)
+{
+    static const char *const away[] = {"one", "two"};
+    struct unplugged u;
+    struct err e = {0};
+
+    (void)state;
+    station_start(&st);
+    wait_working(0, 4);
+    wait_working(1, 2);
+    burst(0, 4);
+    for (size_t i = 0; i < 2; i++) {
+        int tries = 0;
+
+        /* what is written now and then, and at the latest when it stops */
+        rest_ms(1500);
+        station_stop(&st, SIGTERM);
+        unplug(away[i], &u);
+        station_start(&st);
+        while (issue(10 + i, &e) < 0) {
+            if (e.id == ERR_LEDGER || ++tries == 400)
+                fail_msg("without '%s': %s", away[i], e.msg);
+            err_clear(&e);
+            rest_ms(50);
+        }
+        replug(&u);
+        wait_token(i, "up");
+    }
+}
+
 /* ---- pools */
 
 struct pool_load {
@@ -661,6 +693,7 @@ int main(int argc, char **argv)
             TOKENS_TEST(all_away_is_told_and_ends),
             TOKENS_TEST(an_idle_token_is_looked_after),
             TOKENS_TEST(two_in_flight_are_not_lost),
+            TOKENS_TEST(either_token_vouches_for_the_ledger),
             cmocka_unit_test_setup_teardown(pools_live_side_by_side, setup_plain, teardown),
             cmocka_unit_test_setup_teardown(pools_share_a_refusal, setup_plain, teardown),
     };

@@ -392,8 +392,9 @@ static void work_is_shared(void **state)
     wait_working(1, 2);
     burst(0, 40);
     assert_true(token_number(0, "signatures") + token_number(1, "signatures") >= 40);
-    assert_true(token_number(0, "signatures") >= 10);
-    assert_true(token_number(1, "signatures") >= 10);
+    /* who has more workers, or gets more of a busy machine, gets more; nobody gets none */
+    assert_true(token_number(0, "signatures") >= 4);
+    assert_true(token_number(1, "signatures") >= 4);
 }
 
 /* One hangs, crashes or lies: its requests go to the other. */

@@ -96,7 +96,7 @@ static void configure(const char *more)
     char text[2048];
 
     snprintf(text, sizeof text,
-            "label = one\nworkers = 4\npin_file = %s/pin.one\nkeepalive_s = 1\n"
+            "label = one\nworkers = 4\npin_file = %s/pin.one\nkeepalive_s = 1\nmark_every_s = 1\n"
             "[token two]\nmodule = " SOFTHSM "\nlabel = two\npin_file = %s/pin.two\n%s",
             st.root, st.root, more);
     station_config(&st, text);
@@ -514,12 +514,14 @@ static void either_token_vouches_for_the_ledger(void **state)
     station_start(&st);
     wait_working(0, 4);
     wait_working(1, 2);
-    burst(0, 4);
     for (size_t i = 0; i < 2; i++) {
         int tries = 0;
 
-        /* what is written now and then, and at the latest when it stops */
-        rest_ms(1500);
+        /* certificates while both are up, and the time in which both are told of them */
+        wait_working(0, 4);
+        wait_working(1, 2);
+        burst(4 * i, 4);
+        rest_ms(3000);
         station_stop(&st, SIGTERM);
         unplug(away[i], &u);
         station_start(&st);

@@ -276,6 +276,7 @@ static void every_kind(void **state)
     check_kind("P-256", SIGNATURE_ECDSA_P256);
     check_kind("P-384", SIGNATURE_ECDSA_P384);
     check_kind("RSA:2048", SIGNATURE_RSA);
+    check_kind("ED25519", SIGNATURE_ED25519);
 }
 
 static void points_change(void **state)

@@ -235,6 +235,19 @@ static int on_done(struct worker *k, const struct wire_packet *p)
     return 0;
 }
 
+/* Its failures are never defects of ours, whatever it says; and they have a reason, even if it says none. */
+static int told_error(const struct wire_packet *p, struct err *e)
+{
+    enum err_id id = p->error < ERR_COUNT ? (enum err_id)p->error : ERR_PROTOCOL;
+
+    if (err_class(id) == ERR_CLASS_BUG)
+        id = ERR_PROTOCOL;
+    if (strnlen((const char *)p->body, p->len) == 0)
+        return err_set_code(e, id, (long)p->code, "the token worker fails and does not say why");
+    return err_set_code(e, id, (long)p->code, "%.*s",
+            (int)(p->len < ERR_MSG_MAX ? p->len : ERR_MSG_MAX), (const char *)p->body);
+}
+
 static int on_answer(struct worker *k, struct err *e)
 {
     struct wire_packet *p = &k->packet;
@@ -244,9 +257,7 @@ static int on_answer(struct worker *k, struct err *e)
     if (k->answered == k->sent || p->sequence != ++k->answered)
         return err_set(e, ERR_PROTOCOL, "the token worker answers what was not asked");
     if (p->error)
-        return err_set_code(e, p->error < ERR_COUNT ? (enum err_id)p->error : ERR_PROTOCOL,
-                (long)p->code, "%.*s", (int)(p->len < ERR_MSG_MAX ? p->len : ERR_MSG_MAX),
-                (const char *)p->body);
+        return told_error(p, e);
     if (k->state == WORKER_STARTING)
         return on_described(k, p, e);
     if (k->head && k->head->op != WIRE_SIGN && k->state != WORKER_PINGING)

@@ -31,7 +31,7 @@ static int add_line(struct blocked_keys *b, const char *line, size_t len, unsign
 
     if (comment)
         len = (size_t)(comment - line);
-    while (len && strchr(" \t\r", line[len - 1]))
+    while (len && memchr(" \t\r", line[len - 1], 3)) /* not strchr(): it finds a zero byte, too */
         len--;
     if (!len)
         return 0;

@@ -538,6 +538,15 @@ int issuer_record(struct issuer *s, const struct ledger_entry *entry, struct err
     return ledger_add(s->parts.ledger, entry, e) < 0 ? -1 : commit(s, e);
 }
 
+/* An old copy of the ledger lacks certificates: what is not in it may have been issued all the same. */
+static int check_vouched(const struct issuer *s, struct err *e)
+{
+    return ledger_vouched(s->parts.ledger)
+                   ? 0
+                   : err_set(e, ERR_UNAVAILABLE,
+                             "the token has not vouched for the ledger yet: try again in a moment");
+}
+
 /* Every certificate that is not its device's newest is revoked already. */
 static int find_revocable(struct issuer *s, const struct order *o, struct ledger_entry *ret,
         struct buf *ret_cert, const struct ledger_revoked **ret_done, struct err *e)
@@ -549,6 +558,8 @@ static int find_revocable(struct issuer *s, const struct order *o, struct ledger
     *ret_done = ledger_find_revoked(s->parts.ledger, o->serial);
     if (*ret_done && memcmp((*ret_done)->device, device, sizeof device) == 0)
         return 0;
+    if (check_vouched(s, e) < 0)
+        return -1;
     found = ledger_find_device(s->parts.ledger, device, ret, ret_cert, e);
     if (found < 0)
         return -1;
@@ -601,7 +612,7 @@ int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, st
     *ret_fresh = !ledger_job_withdrawn(s->parts.ledger, entry.job);
     if (!*ret_fresh)
         return 0;
-    if (issuer_record(s, &entry, e) < 0)
+    if (check_vouched(s, e) < 0 || issuer_record(s, &entry, e) < 0)
         return -1;
     log_info("withdrawn", LOG_STR("job", o->job), LOG_STR("approver", o->approver));
     return 0;

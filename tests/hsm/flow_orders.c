@@ -276,6 +276,8 @@ struct caller {
     struct crowd *crowd;
     struct buf csr, proof, cert;
     uint8_t nonce[NONCE_BYTES];
+    char *ticket;
+    struct signer_issue q;
     enum err_id error;
 };
 
@@ -292,27 +294,44 @@ static void on_certificate(
         buf_append(&c->cert, bytes, len, NULL);
 }
 
-static void call(struct crowd *crowd, struct caller *c, size_t i, EVP_PKEY *key)
+/* Everything but the sending: nonces are fetched one after the other, requests leave together. */
+static void prepare(struct caller *c, size_t i, EVP_PKEY *key)
 {
     struct err e = {0};
-    struct signer_issue q = {.ticket = st.jws,
-            .row_index = i,
-            .row = st.rows.rows[i].data,
-            .row_len = st.rows.rows[i].len,
-            .nonce = c->nonce};
 
-    c->crowd = crowd;
     ok(signer_nonce(st.bus, st.ticket.job, i, c->nonce, &e));
     help_csr(key, c->nonce, "SHA256", &c->csr);
     help_rows_proof(&st.rows, i, &c->proof);
-    q.csr = c->csr.data, q.csr_len = c->csr.len;
-    q.proof = c->proof.data, q.proof_len = c->proof.len;
-    ok(signer_issue_async(crowd->bus, &q, on_certificate, c, &e));
+    c->ticket = strdup(st.jws);
+    c->q = (struct signer_issue){.ticket = c->ticket,
+            .row_index = i,
+            .row = st.rows.rows[i].data,
+            .row_len = st.rows.rows[i].len,
+            .nonce = c->nonce,
+            .csr = c->csr.data,
+            .csr_len = c->csr.len,
+            .proof = c->proof.data,
+            .proof_len = c->proof.len};
+}
+
+static void send_off(struct crowd *crowd, struct caller *c)
+{
+    struct err e = {0};
+
+    c->crowd = crowd;
+    ok(signer_issue_async(crowd->bus, &c->q, on_certificate, c, &e));
+}
+
+static void call(struct crowd *crowd, struct caller *c, size_t i, EVP_PKEY *key)
+{
+    prepare(c, i, key);
+    send_off(crowd, c);
 }
 
 static void caller_done(struct caller *c)
 {
     buf_done(&c->csr), buf_done(&c->proof), buf_done(&c->cert);
+    free(c->ticket);
 }
 
 static void crowd_open(struct crowd *c)
@@ -349,10 +368,12 @@ static void reissues_at_once(void **state)
     a = get(0, key);
     crowd_open(&crowd);
     use_job(JOB_B, true);
-    call(&crowd, &callers[0], 0, keys[0]);
-    call(&crowd, &callers[1], 0, keys[1]);
+    prepare(&callers[0], 0, keys[0]);
+    prepare(&callers[1], 0, keys[1]);
     use_job(JOB_C, true);
-    call(&crowd, &callers[2], 0, keys[2]);
+    prepare(&callers[2], 0, keys[2]);
+    for (size_t i = 0; i < 3; i++)
+        send_off(&crowd, &callers[i]);
     crowd_wait(&crowd, 3);
     assert_true(callers[0].cert.len > 0);
     assert_int_equal(callers[1].error, ERR_KEY_CHANGED);
@@ -639,7 +660,8 @@ static json_int_t status_number(void)
     json_t *o = station_status(&st), *crl = json_array_get(json_object_get(o, "crls"), 0);
     json_int_t number = json_integer_value(json_object_get(crl, "number"));
 
-    assert_false(json_is_true(json_object_get(crl, "overdue")));
+    /* before the token has vouched for the ledger there is none */
+    assert_true(number == 0 || !json_is_true(json_object_get(crl, "overdue")));
     json_decref(o);
     return number;
 }
@@ -713,7 +735,7 @@ static void seen_by_others(void **state)
                              der, "--outfile", "/dev/null", NULL}),
             0);
     restart(SIGKILL);
-    assert_int_equal(status_number(), 3);
+    wait_number(3);
     buf_done(&a.cert), buf_done(&b.cert), buf_done(&c.cert);
     EVP_PKEY_free(key), EVP_PKEY_free(other);
 }

@@ -179,6 +179,18 @@ void station_close(struct station *s)
     help_rmdir(s->root);
 }
 
+/* A child of a signerd that was killed may hold its socket for a moment: who answers is the new one. */
+static int connect_signer(struct station *s, struct err *e)
+{
+    struct buf json = BUF_INIT;
+    int r = signer_open(&s->paths, NULL, &s->bus, e);
+
+    if (r == 0 && (r = signer_status(s->bus, &json, e)) < 0)
+        s->bus = sd_bus_close_unref(s->bus);
+    buf_done(&json);
+    return r;
+}
+
 void station_start(struct station *s)
 {
     struct err e = {0};
@@ -191,7 +203,7 @@ void station_start(struct station *s)
         execl(SIGNERD, "signerd", (char *)NULL);
         _exit(127);
     }
-    while (signer_open(&s->paths, NULL, &s->bus, &e) < 0) {
+    while (connect_signer(s, &e) < 0) {
         assert_true(e.id == ERR_UNAVAILABLE && ++tries < 500);
         err_clear(&e);
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);

@@ -8,12 +8,12 @@ enum value_form {
     VALUE_PRINTABLE, /* PrintableString */
     VALUE_IA5,       /* IA5String without control characters */
     VALUE_COUNTRY,   /* two capital letters */
-    VALUE_DNS,       /* preferred name syntax (RFC 1034, 3.5; RFC 1123, 2.1) of two labels or more */
-    VALUE_LABEL,     /* one label of a DNS name, for domainComponent (RFC 4519, 2.4) */
-    VALUE_EMAIL,     /* Mailbox, RFC 5321: a dot-atom, "@", a DNS name */
-    VALUE_URI, /* absolute, RFC 3986; with an authority, its host is a DNS name or an address */
-    VALUE_IP,  /* an IPv4 or IPv6 address, as text */
-    VALUE_OID, /* dotted decimal */
+    VALUE_DNS,   /* preferred name syntax (RFC 1034, 3.5; RFC 1123, 2.1) of two labels or more */
+    VALUE_LABEL, /* one label of a DNS name, for domainComponent (RFC 4519, 2.4) */
+    VALUE_EMAIL, /* Mailbox, RFC 5321: a dot-atom, "@", a DNS name */
+    VALUE_URI,   /* absolute, RFC 3986; with an authority, its host is a DNS name or an address */
+    VALUE_IP,    /* an IPv4 or IPv6 address, as text */
+    VALUE_OID,   /* dotted decimal */
 };
 
 /* NULL when the text has the form and at most max characters, else what is wrong. An empty text has no form. */

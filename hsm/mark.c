@@ -78,6 +78,8 @@ static CK_RV find_marks(const struct module *m, CK_SESSION_HANDLE session, const
     if (rv == CKR_OK) {
         rv = m->f->C_FindObjects(session, objects, MARKS_MAX, &count);
         m->f->C_FindObjectsFinal(session);
+        if (rv == CKR_OK && count > MARKS_MAX)
+            rv = CKR_GENERAL_ERROR; /* more than it was given room for: a module that lies */
     }
     *ret_count = rv == CKR_OK ? count : 0;
     for (size_t i = 0; i < *ret_count; i++) {

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "hsm/ca.h"
+#include "hsm/checkpoint.h"
 #include "hsm/ckr.h"
 #include "hsm/signature.h"
 #include "tests/hsm/station.h"
@@ -78,6 +79,18 @@ static void read_calls(struct calls *ret)
     buf_done(&text);
 }
 
+/* The ledger's mark in the token; a token that cannot keep one says so, and that is no error. */
+static int mark(struct worker_rig *r, struct err *e)
+{
+    uint8_t body[MARK_BYTES + 6] = {0};
+
+    memcpy(body + MARK_BYTES, "line-1", 6);
+    return rig_ask(r, WIRE_MARK_READ, ca->alg, body + MARK_BYTES, 6, e) < 0 ||
+                           rig_ask(r, WIRE_MARK_WRITE, ca->alg, body, sizeof body, e) < 0
+                   ? -1
+                   : 0;
+}
+
 /* What signerd asks of a worker in its life: 0 when all went well. A signature that does not verify
  * is signerd's to find, and is an error of the token. */
 static int live(struct worker_rig *r, struct err *e)
@@ -85,7 +98,7 @@ static int live(struct worker_rig *r, struct err *e)
     uint8_t bytes[300];
 
     memset(bytes, 0x30, sizeof bytes);
-    if (rig_ask(r, WIRE_DESCRIBE, ca->alg, spki, spki_len, e) < 0)
+    if (rig_ask(r, WIRE_DESCRIBE, ca->alg, spki, spki_len, e) < 0 || mark(r, e) < 0)
         return -1;
     for (int i = 0; i < SIGNATURES; i++) {
         struct buf sig = BUF_INIT;
@@ -185,7 +198,7 @@ static void every_value_at_every_call(void **state)
             cases, (int)((time_monotonic_ms() - start) / 1000), clean.calls.count, cases - failed,
             failed, named);
     assert_int_equal(wrong, 0);
-    assert_true(cases > 50 && failed > cases / 2 && named > failed / 2);
+    assert_true(cases > 50 && failed > cases / 3 && named > failed / 2);
 }
 
 /* ---- lies, crashes, hangs */

@@ -1,7 +1,8 @@
 /* token-probe MODULE INIT-ARGS LABEL PIN-FILE: what a token can do that Keyline may ask of it, one
  * "feature: answer" a line; docs/tokens.md is written from it. It makes objects in the token and
  * destroys them again. Not a test: what a token cannot do is no failure.
- * token-probe --forget ...: destroys the keys of a ceremony, so that a test can hold the next. */
+ * token-probe --forget ...: destroys the keys of a ceremony and the ledger's mark, so that a test can
+ * hold the next. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,22 @@ static void say_rv(const char *feature, CK_RV rv)
 static void destroy(CK_OBJECT_CLASS class, uint8_t id)
 {
     CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &class, sizeof class}, {CKA_ID, &id, 1}};
+    CK_OBJECT_HANDLE found[8];
+    struct err e = {0};
+    size_t count = 0;
+
+    if (module_find_objects(&t.module, t.session, wanted, 2, found, 8, &count, &e) == 0)
+        for (size_t i = 0; i < count; i++)
+            f->C_DestroyObject(t.session, found[i]);
+}
+
+/* The station of the tests is line-1. */
+static void destroy_marks(void)
+{
+    CK_OBJECT_CLASS class = CKO_DATA;
+    CK_UTF8CHAR label[] = "keyline-ledger line-1";
+    CK_ATTRIBUTE wanted[] = {
+            {CKA_CLASS, &class, sizeof class}, {CKA_LABEL, label, sizeof label - 1}};
     CK_OBJECT_HANDLE found[8];
     struct err e = {0};
     size_t count = 0;
@@ -192,6 +209,7 @@ int main(int argc, char **argv)
             destroy(CKO_PRIVATE_KEY, id);
             destroy(CKO_PUBLIC_KEY, id);
         }
+        destroy_marks();
         goto out;
     }
     if (f->C_GetInfo(&info) == CKR_OK)

@@ -75,7 +75,7 @@ softhsm() {
     pin_is 12345678
     softhsm2-util --init-token --free --label ca --so-pin 87654321 --pin 12345678
     pulled_by "mv '$dir/tokens' '$dir/away'" "mv '$dir/away' '$dir/tokens'"
-    run_signer ca '' p256 p384 rsa3072
+    run_signer ca '' p256 p384 rsa3072 ed25519
 }
 
 nss() {

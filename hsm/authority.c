@@ -149,6 +149,7 @@ void authority_close(struct authority **a)
     if (!*a)
         return;
     X509_STORE_free((*a)->store);
+    ASN1_OBJECT_free((*a)->policy);
     for (size_t i = 0; (*a)->known && i < TICKETS_MAX; i++)
         free((*a)->known[i].jws);
     free((*a)->known);

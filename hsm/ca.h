@@ -18,7 +18,7 @@ struct ca {
     enum signature_alg alg;
     struct cert_bytes
             subject; /* DER Name, borrowed from cert: byte for byte what devices get as issuer */
-    struct buf spki;          /* DER SubjectPublicKeyInfo: by it the private key is found in a token */
+    struct buf spki; /* DER SubjectPublicKeyInfo: by it the private key is found in a token */
     struct cert_bytes key_id; /* its subjectKeyIdentifier */
     struct buf chain;         /* DER, issuing CA first, root last */
     char subject_text[256];

@@ -17,6 +17,7 @@ static const struct ticket good = {
         .account = "acc",
         .division = "div",
         .profile = "idevid",
+        .profile_sha256 = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
         .binding = "identity",
         .rows = 1,
         .quota = 1,

@@ -238,6 +238,8 @@ static void look(struct crl_keeper *k)
 
     if (k->making)
         return; /* its end looks again */
+    if (!ledger_vouched(k->parts.ledger))
+        return; /* of an old copy a list would lack revocations; crl_keeper_resume() looks again */
     for (size_t i = 0; i < k->count; i++) {
         struct list *l = &k->lists[i];
         int64_t pause_ms = l->not_before_ms - time_monotonic_ms();
@@ -268,6 +270,11 @@ void crl_keeper_revoked(struct crl_keeper *k)
 {
     if (!k->making)
         look_in(k, 0);
+}
+
+void crl_keeper_resume(struct crl_keeper *k)
+{
+    look(k);
 }
 
 int crl_keeper_renew(struct crl_keeper *k, void (*done)(void *ctx, const struct err *e), void *ctx,

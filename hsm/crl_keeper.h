@@ -47,6 +47,8 @@ int crl_keeper_open(const struct crl_keeper_parts *p, struct crl_keeper **ret, s
 void crl_keeper_close(struct crl_keeper **k);
 /* A revocation is durable. Several in a row make one CRL. */
 void crl_keeper_revoked(struct crl_keeper *k);
+/* The ledger is vouched for (ledger_vouched()): before, none is made. */
+void crl_keeper_resume(struct crl_keeper *k);
 /* New CRLs of all CAs now; done is called once, when they are published or when one cannot be. */
 int crl_keeper_renew(struct crl_keeper *k, void (*done)(void *ctx, const struct err *e), void *ctx,
         struct err *e);

@@ -333,7 +333,7 @@ static json_t *crls_json(const struct signer *s)
     json_t *list = json_array();
     struct crl_status c;
 
-    for (size_t i = 0; s->crls && crl_keeper_status(s->crls, i, &c); i++)
+    for (size_t i = 0; crl_keeper_status(s->crls, i, &c); i++)
         json_array_append_new(list, crl_json(&c));
     return list;
 }
@@ -366,12 +366,8 @@ static int on_renew_crls(sd_bus_message *m, void *userdata, sd_bus_error *unused
     struct err e = {0};
 
     (void)unused;
-    if (!q || !s->crls) {
-        free(q);
-        if (s->crls)
-            err_set(&e, ERR_NOMEM, "no memory for a request");
-        else
-            err_set(&e, ERR_UNAVAILABLE, "the HSM has not vouched for the ledger yet");
+    if (!q) {
+        err_set(&e, ERR_NOMEM, "no memory for a request");
         return bus_reply_err(m, &e);
     }
     *q = (struct renewal){s, sd_bus_message_ref(m)};

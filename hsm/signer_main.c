@@ -124,17 +124,13 @@ static int record(void *ctx, const struct ledger_entry *entry, struct err *e)
     return issuer_record(s->issuer, entry, e);
 }
 
-/* Only now: from an old copy of the ledger a CRL would be made that lacks revocations. */
 static void on_vouched(void *ctx, const struct err *why)
 {
     struct signer *s = ctx;
-    struct err e = {0};
 
+    if (!why && s->crls)
+        crl_keeper_resume(s->crls);
     issuer_resume(s->issuer, why);
-    if (!why && signer_crls_open(s, &e) < 0) {
-        log_err(LOG_ERR, "crls-not-started", &e);
-        sd_event_exit(s->event, EXIT_FAILURE);
-    }
 }
 
 static int open_issuer(struct signer *s, struct err *e)
@@ -180,7 +176,7 @@ static int signer_start(struct signer *s, enum purpose why, struct err *e)
         return -1;
     if (why == ACCEPT_LEDGER)
         return 0;
-    if (scrubber_open(s->event, s->ledger, &s->scrubber, e) < 0 ||
+    if (scrubber_open(s->event, s->ledger, &s->scrubber, e) < 0 || signer_crls_open(s, e) < 0 ||
             ca_watch_open(s->event, &s->paths, s->ca, &s->ca_watch, e) < 0)
         return -1;
     return signer_door_open(s, e);

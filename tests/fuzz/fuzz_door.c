@@ -64,6 +64,7 @@ static void on_vouched(void *ctx, const struct err *why)
 {
     (void)ctx;
     must(!why);
+    crl_keeper_resume(signer.crls);
 }
 
 /* as signer_main.c */

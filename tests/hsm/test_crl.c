@@ -168,6 +168,7 @@ static int setup(void **state)
     b.set.active = &b.cas[0];
     sd_event_new(&b.event);
     ok(ledger_open(b.ledger_path, &b.ledger, &e));
+    ledger_vouch(b.ledger);
     open_keeper();
     return 0;
 }
@@ -194,6 +195,7 @@ static void restart(void)
     crl_keeper_close(&b.keeper);
     ledger_close(&b.ledger);
     ok(ledger_open(b.ledger_path, &b.ledger, &e));
+    ledger_vouch(b.ledger);
     open_keeper();
 }
 

@@ -33,6 +33,7 @@ struct keeper {
     enum keeper_binding binding;
     struct mark mark; /* the newest */
     unsigned accept_writes;
+    bool accepted;
     int64_t sign_due, mark_due, save_due, asked_ms;
     struct checkpoint checkpoint; /* the newest; or the one that is being signed */
     uint64_t signed_groups;       /* groups of the ledger when it was committed */
@@ -128,6 +129,12 @@ static int judge_mark(struct keeper *k, const uint8_t *answer, size_t len, struc
     return 0;
 }
 
+static void end_accepting(struct keeper *k)
+{
+    k->accepted = true;
+    sd_event_exit(k->parts.event, EXIT_SUCCESS);
+}
+
 static void on_mark_read(void *ctx, const uint8_t *answer, size_t len, const struct err *why)
 {
     struct keeper *k = ctx;
@@ -180,7 +187,7 @@ static void on_mark_written(void *ctx, const uint8_t *answer, size_t len, const 
     if (k->parts.accept && k->binding == KEEPER_MARK && ++k->accept_writes < 2)
         k->mark_stale = true, k->mark_due = 0;
     else if (k->parts.accept)
-        sd_event_exit(k->parts.event, EXIT_SUCCESS);
+        end_accepting(k);
     schedule(k);
 }
 
@@ -228,7 +235,7 @@ static void on_recorded(struct keeper *k)
         log_err(LOG_WARNING, "ledger-index-not-settled", &e);
     k->mark_stale = true;
     if (k->parts.accept && k->binding == KEEPER_SIGNED_ONLY)
-        sd_event_exit(k->parts.event, EXIT_SUCCESS);
+        end_accepting(k);
     if (!k->parts.accept)
         vouch(k);
 }
@@ -408,5 +415,6 @@ void keeper_info(const struct keeper *k, struct keeper_info *ret)
     struct ledger_state now;
 
     ledger_state(k->parts.ledger, &now);
-    *ret = (struct keeper_info){k->binding, now.size, k->signed_bytes, k->marked_bytes};
+    *ret = (struct keeper_info){
+            k->binding, now.size, k->signed_bytes, k->marked_bytes, k->accepted};
 }

@@ -41,6 +41,7 @@ struct keeper_info {
     uint64_t bytes;        /* of the ledger */
     uint64_t signed_bytes; /* before the newest checkpoint of this process */
     uint64_t marked_bytes; /* by the mark that this process read or wrote */
+    bool accepted;         /* what keeper_parts.accept asked for is done */
 };
 /* The parts are borrowed until keeper_close(), which follows workers_close(). */
 int keeper_open(const struct keeper_parts *p, struct keeper **ret, struct err *e);

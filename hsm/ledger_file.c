@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/err.h"
@@ -18,6 +19,8 @@ enum {
     CHECK = 8,
     GROUP_FACTS = LEDGER_GROUP_HEADER - CHECK,
     SECTOR = 512,
+    LOCK_TRIES = 50,
+    LOCK_PAUSE_NS = 10000000, /* half a second in all */
 };
 static const uint8_t file_magic[16] = "KEYLINE-LEDGER\n\1";
 static const uint8_t group_magic[4] = "KLG1";
@@ -267,6 +270,23 @@ int ledger_file_open_read(struct ledger_file *f, const char *path, struct err *e
     return ledger_file_read(f, 0, header, sizeof header, e) < 0 ? -1 : use_header(f, header, e);
 }
 
+/* A signer that was killed in the moment of starting a worker leaves a process that holds its files
+ * until it has become that worker. */
+static int take_lock(const struct ledger_file *f, struct err *e)
+{
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+    int tries = LOCK_TRIES;
+
+    while (flock(f->fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK)
+            return err_set_errno(e, errno, "lock %s", f->path);
+        if (--tries == 0)
+            return err_set(e, ERR_BAD_STATE, "%s is in use: another signerd runs", f->path);
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
 int ledger_file_open(struct ledger_file *f, const char *path, struct err *e)
 {
     *f = (struct ledger_file){.fd = -1, .path = strdup(path), .md = EVP_MD_CTX_new()};
@@ -275,12 +295,7 @@ int ledger_file_open(struct ledger_file *f, const char *path, struct err *e)
     f->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (f->fd < 0)
         return err_set_errno(e, errno, "open the ledger %s", path);
-    if (flock(f->fd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno == EWOULDBLOCK)
-            return err_set(e, ERR_BAD_STATE, "%s is in use: another signerd runs", path);
-        return err_set_errno(e, errno, "lock %s", path);
-    }
-    return read_header(f, e);
+    return take_lock(f, e) < 0 ? -1 : read_header(f, e);
 }
 
 void ledger_file_close(struct ledger_file *f)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/bus.h"
@@ -63,13 +64,29 @@ static int open_key_maker(struct signer *s, struct err *e)
 /* What the program was started for. */
 enum purpose { SERVE, ACCEPT_LEDGER };
 
+/* By hand: what root writes here the service could not read. */
+static int check_owner(const char *ledger, struct err *e)
+{
+    char dir[PATH_MAX];
+    struct stat st;
+
+    snprintf(dir, sizeof dir, "%s", ledger);
+    *strrchr(dir, '/') = '\0';
+    if (stat(dir, &st) < 0)
+        return err_set_errno(e, errno, "look at %s", dir);
+    return st.st_uid == geteuid()
+                   ? 0
+                   : err_set(e, ERR_DENIED, "%s belongs to another user: run this as that user",
+                             dir);
+}
+
 static int open_ledger(struct signer *s, enum purpose why, bool *ret_mark_kept, struct err *e)
 {
     char path[PATH_MAX];
 
     paths_get(&s->paths, PATH_LEDGER, path);
     if (why == ACCEPT_LEDGER)
-        return ledger_open_whole(path, &s->ledger, e);
+        return check_owner(path, e) < 0 ? -1 : ledger_open_whole(path, &s->ledger, e);
     if (ledger_open(path, &s->ledger, e) < 0)
         return -1;
     return checkpoint_check(s->ledger, &s->cas, ret_mark_kept, e);
@@ -203,6 +220,20 @@ static void signer_stop(struct signer *s)
     sd_event_unref(s->event);
 }
 
+static int tell_accepted(const struct signer *s)
+{
+    struct ledger_counts counts = ledger_counts(s->ledger);
+    struct keeper_info info;
+
+    keeper_info(s->keeper, &info);
+    if (!info.accepted)
+        return EXIT_FAILURE;
+    printf("accepted: a ledger of %llu issued, %llu revoked; bound by: %s\n",
+            (unsigned long long)counts.issued, (unsigned long long)counts.revoked,
+            keeper_binding_name(info.binding));
+    return EXIT_SUCCESS;
+}
+
 static int verify_ledger(void)
 {
     struct paths paths;
@@ -245,6 +276,8 @@ int main(int argc, char **argv)
         sigprocmask(SIG_BLOCK, &child, NULL);
         if (signer_start(&s, why, &e) == 0)
             status = daemon_run(s.event);
+        if (why == ACCEPT_LEDGER && s.keeper)
+            status = tell_accepted(&s);
     }
     if (e.id)
         log_err(LOG_ERR, "signerd-failed", &e);

@@ -11,7 +11,6 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "hsm/ledger.h"
-#include "hsm/signer_client.h"
 #include "tests/hsm/station.h"
 
 static struct station st;
@@ -325,19 +324,6 @@ static void scrub_ends_the_work(void **state)
     buf_done(&whole);
 }
 
-/* The first connection may be one to the signer before: a worker that was just being spawned when it was killed holds its
- * socket for a moment longer. */
-static int issue_connected(size_t i, struct err *e)
-{
-    int r = issue(i, e);
-
-    if (r == 0 || e->id != ERR_UNAVAILABLE)
-        return r;
-    err_clear(e);
-    st.bus = sd_bus_close_unref(st.bus);
-    return signer_open(&st.paths, NULL, &st.bus, e) < 0 ? -1 : issue(i, e);
-}
-
 /* An honest signer is never refused, whenever it dies. */
 static void killed_at_any_moment(void **state)
 {
@@ -348,7 +334,7 @@ static void killed_at_any_moment(void **state)
     for (int round = 0; round < 24; round++) {
         station_start(&st);
         if (round % 2 && row < 40)
-            ok(issue_connected(row++, &e));
+            ok(issue(row++, &e));
         /* checkpoint and mark follow within some milliseconds: kill before, in and after them */
         rest_ms((unsigned)(round * 7 % 60));
         station_stop(&st, SIGKILL);
@@ -356,6 +342,60 @@ static void killed_at_any_moment(void **state)
     station_start(&st);
     ok(issue(row, &e));
     wait_marked();
+}
+
+/* So many that the index goes to its file: by the running signer's child, named by a checkpoint, and used by the next. */
+static void index_is_kept(void **state)
+{
+    enum { COUNT = 66000 };
+    EVP_PKEY *key = help_key("P-256");
+    struct ledger_entry x = {.type = LEDGER_ISSUED, .job = {9}};
+    struct buf cert = BUF_INIT, index = BUF_INIT;
+    struct ledger *l;
+    struct err e = {0};
+    char path[PATH_MAX + 8];
+    bool fresh;
+
+    (void)state;
+    ok(ledger_open(ledger_path, &l, &e));
+    x.tail = (struct cert_bytes){(const uint8_t *)"certificate", 11};
+    for (uint32_t n = 0; n < COUNT; n++) {
+        memcpy(x.device, &n, sizeof n);
+        memcpy(x.spki_sha256, &n, sizeof n);
+        ok(ledger_add(l, &x, &e));
+        if (ledger_waiting(l) == 4000)
+            ok(ledger_commit(l, &e));
+    }
+    ok(ledger_commit(l, &e));
+    ledger_close(&l);
+    assert_int_equal(accept_ledger(), 0);
+    snprintf(path, sizeof path, "%s.index", ledger_path);
+    station_start(&st);
+    for (int i = 0; access(path, F_OK) < 0; i++) {
+        assert_true(i < 1000);
+        rest_ms(20);
+    }
+    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
+    assert_true(fresh);
+    wait_marked();
+    for (int round = 0; round < 3; round++) {
+        station_stop(&st, SIGKILL);
+        /* as it is; with a wrong byte; without it */
+        if (round == 1) {
+            ok(file_read(path, 16u << 20, &index, &e));
+            index.data[200] ^= 1;
+            ok(file_write(path, index.data, index.len, 0640, &e));
+        } else if (round == 2) {
+            assert_int_equal(unlink(path), 0);
+        }
+        station_start(&st);
+        ok(station_issue(&st, 0, key, &cert, &fresh, &e));
+        assert_false(fresh);
+        ok(issue(1 + (size_t)round, &e));
+    }
+    buf_done(&cert);
+    buf_done(&index);
+    EVP_PKEY_free(key);
 }
 
 /* SoftHSM was killed while it made a mark: of the two, the newer one is empty. */
@@ -392,6 +432,7 @@ int main(int argc, char **argv)
             FLOW_TEST(rewritten_ledger_is_noticed),
             FLOW_TEST(scrub_ends_the_work),
             FLOW_TEST(killed_at_any_moment),
+            FLOW_TEST(index_is_kept),
             FLOW_TEST(unfinished_mark_is_no_loss),
     };
     if (argc > 1)

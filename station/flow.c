@@ -200,7 +200,8 @@ static int adopt_sealed(struct flow *f, struct err *e)
     const struct buf *issued = &f->claim.cert;
     bool same = false;
     if (issued->len == 0)
-        return err_set(e, ERR_DEVICE_SEALED, "it is sealed, but this job has issued no certificate to it");
+        return err_set(
+                e, ERR_DEVICE_SEALED, "it is sealed, but this job has issued no certificate to it");
     if (read_back(f, DRIVER_CERT, issued, &same, e))
         return err_context(e, "reading the certificate of a sealed device");
     if (!same)

@@ -14,6 +14,7 @@
 #include "hsm/birth.h"
 #include "hsm/ca.h"
 #include "hsm/cert.h"
+#include "hsm/issuance.h"
 #include "hsm/key_maker.h"
 #include "hsm/latency.h"
 #include "hsm/ledger.h"
@@ -30,29 +31,6 @@
     64 /* refusals recorded at once; then one a second: an attacker must not fill the disk */
 #define REFUSAL_EVERY_MS 1000
 
-struct waiter {
-    struct waiter *next;
-    signer_done_fn done;
-    void *ctx;
-};
-
-/* One device under way; nobody else may get a certificate for the same device or key meanwhile. Or a
- * key that is being made (entry.type tells): then cert is the JWE it leaves in. */
-struct issuance {
-    struct issuance *next;
-    struct issuer *issuer;
-    struct ledger_entry entry;      /* what will be recorded; its tail is cert */
-    struct ledger_entry revocation; /* with it: of the certificate it replaces, else type 0 */
-    uint8_t revoked_ca[CERT_KEY_ID_BYTES];
-    struct waiter *waiters; /* the first one asked first */
-    struct buf tbs, cert;
-    uint8_t wrapped_for[LEDGER_KEY_MADE_TAIL]; /* of a key: SHA-256 of the transport key */
-    uint64_t started_us;
-    int recorded;  /* in the ledger's group to come */
-    int held;      /* until the ledger is vouched for */
-    int overtaken; /* the certificate it replaces was revoked meanwhile */
-};
-
 struct issuer {
     struct issuer_parts parts;
     sd_event_source *commit; /* runs when nothing else is to be done: then the group is as large as
@@ -64,24 +42,6 @@ struct issuer {
 };
 
 /* ---- checks against what is under way, and the quota */
-
-static bool same_device(const struct issuance *i, const struct request *r)
-{
-    return i->entry.type == LEDGER_ISSUED &&
-           memcmp(i->entry.device, r->entry.device, LEDGER_ID_BYTES) == 0;
-}
-
-/* The device is getting a certificate: only the very same request may have it, too. */
-static int check_same(const struct issuance *i, const struct request *r, struct err *e)
-{
-    if (memcmp(i->entry.job, r->entry.job, LEDGER_ID_BYTES) != 0)
-        return err_set(
-                e, ERR_EXISTS, "device %s is being certified for another job", r->device_name);
-    if (memcmp(i->entry.spki_sha256, r->entry.spki_sha256, sizeof r->entry.spki_sha256) != 0)
-        return err_set(
-                e, ERR_KEY_CHANGED, "device %s is being certified for another key", r->device_name);
-    return 0;
-}
 
 static int check_new(struct issuer *s, const struct request *r, struct err *e)
 {
@@ -146,61 +106,6 @@ static int is_refusal(const struct err *e)
     return c == ERR_CLASS_DEVICE || c == ERR_CLASS_OPERATOR || e->id == ERR_NONCE;
 }
 
-/* ---- answers */
-
-static int add_waiter(struct issuance *i, signer_done_fn done, void *ctx, struct err *e)
-{
-    struct waiter **at = &i->waiters, *n = calloc(1, sizeof *n);
-
-    if (!n)
-        return err_set(e, ERR_NOMEM, "no memory for a request");
-    *n = (struct waiter){.done = done, .ctx = ctx};
-    while (*at)
-        at = &(*at)->next;
-    *at = n;
-    return 0;
-}
-
-static void issuance_free(struct issuance *i)
-{
-    while (i->waiters) {
-        struct waiter *next = i->waiters->next;
-
-        free(i->waiters);
-        i->waiters = next;
-    }
-    buf_done(&i->tbs);
-    buf_done(&i->cert);
-    free(i);
-}
-
-static unsigned marks_of(const struct ledger_entry *entry)
-{
-    return entry->flags & LEDGER_KEY_FROM_SIGNER ? SIGNER_KEY_MADE : 0;
-}
-
-/* i is out of the list already: a callback may ask for the next certificate at once. */
-static void answer(struct issuance *i, const struct err *why)
-{
-    unsigned marks = marks_of(&i->entry) | SIGNER_FRESH;
-
-    for (struct waiter *w = i->waiters; w; w = w->next) {
-        w->done(w->ctx, why ? NULL : i->cert.data, why ? 0 : i->cert.len, marks, why);
-        marks &= ~(unsigned)SIGNER_FRESH;
-    }
-    issuance_free(i);
-}
-
-static void take_out(struct issuance *i)
-{
-    struct issuance **at = &i->issuer->under_way;
-
-    while (*at != i)
-        at = &(*at)->next;
-    *at = i->next;
-    i->next = NULL;
-}
-
 /* Makes durable what waits, and answers for it. -1: nothing of it counts. */
 static int commit(struct issuer *s, struct err *ret)
 {
@@ -227,7 +132,7 @@ static int commit(struct issuer *s, struct err *ret)
     while (recorded) {
         struct issuance *next = recorded->next;
 
-        answer(recorded, r < 0 ? &e : NULL);
+        issuance_answer(recorded, r < 0 ? &e : NULL);
         recorded = next;
     }
     /* Only a new process can trust the file again, and it takes less time than a person. */
@@ -270,8 +175,8 @@ static void conclude(struct issuance *i, const struct err *why)
     if (!why && record(i, &e) < 0)
         why = &e;
     if (why) {
-        take_out(i);
-        answer(i, why);
+        issuance_take_out(&s->under_way, i);
+        issuance_answer(i, why);
         return;
     }
     i->recorded = 1;
@@ -343,23 +248,6 @@ static int build(struct issuer *s, const struct request *q, struct issuance *i, 
     return r;
 }
 
-static struct issuance *issuance_new(
-        struct issuer *s, const struct request *q, enum ledger_type type, struct err *e)
-{
-    struct issuance *i = calloc(1, sizeof *i);
-
-    if (!i) {
-        err_set(e, ERR_NOMEM, "no memory for a request");
-        return NULL;
-    }
-    i->issuer = s;
-    i->entry = q->entry;
-    i->entry.type = type;
-    i->entry.time_ms = time_now_ms();
-    i->started_us = latency_now_us();
-    return i;
-}
-
 /* Takes i. On success it may be gone already. */
 static int sign(struct issuer *s, struct issuance *i, struct err *e)
 {
@@ -390,8 +278,8 @@ void issuer_resume(struct issuer *s, const struct err *why)
         }
         i->held = 0;
         if (why || workers_sign(s->parts.workers, i->tbs.data, i->tbs.len, on_signed, i, &e) < 0) {
-            take_out(i);
-            answer(i, why ? why : &e);
+            issuance_take_out(&s->under_way, i);
+            issuance_answer(i, why ? why : &e);
         }
         i = s->under_way;
     }
@@ -405,7 +293,7 @@ static int begin(struct issuer *s, const struct request *q, const struct ledger_
 
     if (!i)
         return -1;
-    if (add_waiter(i, done, ctx, e) < 0 || build(s, q, i, e) < 0 ||
+    if (issuance_add_waiter(i, done, ctx, e) < 0 || build(s, q, i, e) < 0 ||
             (have && !ledger_find_revoked(s->parts.ledger, have->serial) &&
                     past_revocation(have, have_cert, ORDER_SUPERSEDED, i->revoked_ca,
                             &i->revocation, e) < 0)) {
@@ -415,31 +303,21 @@ static int begin(struct issuer *s, const struct request *q, const struct ledger_
     return sign(s, i, e);
 }
 
-static struct issuance *find_under_way(const struct issuer *s, const struct request *q)
-{
-    struct issuance *i = s->under_way;
-
-    while (i && !same_device(i, q))
-        i = i->next;
-    return i;
-}
-
-/* The request itself is in order: now the past. */
 static int decide(
         struct issuer *s, const struct request *q, signer_done_fn done, void *ctx, struct err *e)
 {
-    struct issuance *i = find_under_way(s, q);
+    struct issuance *i = issuance_find(s->under_way, q);
     struct ledger_entry have;
     struct buf cert = BUF_INIT;
     enum past past;
     int r = -1;
 
     if (i)
-        return check_same(i, q, e) < 0 ? -1 : add_waiter(i, done, ctx, e);
+        return issuance_check_same(i, q, e) < 0 ? -1 : issuance_add_waiter(i, done, ctx, e);
     if (past_judge(s->parts.ledger, q, &past, &have, &cert, e) < 0)
         goto out;
     if (past == PAST_SAME) {
-        done(ctx, cert.data, cert.len, marks_of(&have), NULL);
+        done(ctx, cert.data, cert.len, issuance_marks(&have), NULL);
         r = 0;
     } else if (check_new(s, q, e) == 0) {
         r = begin(s, q, past == PAST_REPLACE ? &have : NULL, &cert, done, ctx, e);
@@ -497,7 +375,7 @@ static int begin_birth(struct issuer *s, const struct request *q, const struct s
         return -1;
     i->next = s->under_way;
     s->under_way = i;
-    if (add_waiter(i, done, ctx, e) == 0) {
+    if (issuance_add_waiter(i, done, ctx, e) == 0) {
         if (EVP_Digest(k->transport_key, k->transport_key_len, i->wrapped_for, NULL, EVP_sha256(),
                     NULL) != 1)
             err_set(e, ERR_NOMEM, "no digest can be made");
@@ -505,7 +383,7 @@ static int begin_birth(struct issuer *s, const struct request *q, const struct s
                          on_key_made, i, e) == 0)
             return 0;
     }
-    take_out(i);
+    issuance_take_out(&s->under_way, i);
     issuance_free(i);
     return -1;
 }
@@ -658,8 +536,8 @@ void issuer_close(struct issuer **ps)
     while (s->under_way) {
         struct issuance *i = s->under_way;
 
-        take_out(i);
-        answer(i, &e);
+        issuance_take_out(&s->under_way, i);
+        issuance_answer(i, &e);
     }
     sd_event_source_disable_unref(s->commit);
     csr_reader_free(&s->parts.rules.reader);

@@ -1,25 +1,20 @@
 /* Processes that make keys. Promises one answer for each order, within MAKE_TIMEOUT_MS, and that no
  * process outlives its order by more than its own end. Must never block on one. */
 #include "hsm/key_maker.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "base/log.h"
+#include "hsm/child.h"
 #include "hsm/wire.h"
 
 #define MAKE_TIMEOUT_MS 12000 /* RSA-3072 on a busy machine; below BUS_TIMEOUT_MS */
 #define MAKERS_MAX      16    /* at once: a P-256 key takes 10 ms, and each has its process */
-
-extern char **environ;
 
 struct birth {
     struct birth *next;
@@ -139,43 +134,13 @@ static int on_late(sd_event_source *s, uint64_t usec, void *ctx)
 
 /* ---- starting */
 
-static int spawn(struct birth *b, int fd, struct err *e)
-{
-    char *argv[] = {b->maker->program, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none;
-    int r;
-
-    sigemptyset(&none);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-    posix_spawn_file_actions_adddup2(&actions, fd, WIRE_FD);
-    posix_spawn_file_actions_addclosefrom_np(&actions, WIRE_FD + 1);
-    r = posix_spawn(&b->pid, argv[0], &actions, &attr, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
-    if (r) {
-        b->pid = 0;
-        return err_set_code(e, ERR_UNAVAILABLE, r, "start %s: %s", argv[0], strerror(r));
-    }
-    return 0;
-}
-
 static int start(struct birth *b, struct err *e)
 {
-    int pair[2], r;
+    struct err why = {0};
+    int r;
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return err_set_errno(e, errno, "make a socket for signerd-key");
-    b->fd = pair[0];
-    r = fcntl(b->fd, F_SETFL, O_NONBLOCK) < 0 ? err_set_errno(e, errno, "prepare a socket")
-                                              : spawn(b, pair[1], e);
-    close(pair[1]);
-    if (r < 0)
-        return -1;
+    if (child_spawn(b->maker->program, NULL, &b->pid, &b->fd, &why) < 0)
+        return err_set_code(e, ERR_UNAVAILABLE, why.code, "%s", why.msg);
     r = sd_event_add_child(b->maker->event, &b->child, b->pid, WEXITED, on_child, b);
     if (r >= 0)
         r = sd_event_add_io(b->maker->event, &b->io, b->fd, EPOLLIN, on_readable, b);

@@ -2,21 +2,18 @@
  * request back, or a signature that verifies. Must never block on it. */
 #include "hsm/worker.h"
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/rand.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "hsm/ca.h"
+#include "hsm/child.h"
 #include "hsm/latency.h"
 #include "hsm/verifier.h"
 #include "hsm/wire.h"
@@ -33,8 +30,6 @@
  * with 0x30. */
 #define TEST_CONTEXT "keyline-signer-selftest-v1"
 #define TEST_BYTES   (sizeof TEST_CONTEXT + 32)
-
-extern char **environ;
 
 struct worker {
     struct worker_options options;
@@ -329,55 +324,12 @@ static int on_exit_child(sd_event_source *s, const siginfo_t *info, void *ctx)
 
 /* ---- the beginning */
 
-static int spawn(struct worker *k, int fd, struct err *e)
-{
-    char *argv[] = {
-            (char *)(uintptr_t)k->options.program, (char *)(uintptr_t)k->options.section, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none;
-    int r;
-
-    sigemptyset(&none);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setsigmask(
-            &attr, &none); /* the event loop blocks signals: a worker must die of them */
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-    posix_spawn_file_actions_adddup2(&actions, fd, WIRE_FD);
-    posix_spawn_file_actions_addclosefrom_np(
-            &actions, WIRE_FD + 1); /* the ledger is none of its business */
-    r = posix_spawn(&k->pid, argv[0], &actions, &attr, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
-    if (r) {
-        k->pid = 0;
-        return err_set_errno(e, r, "start %s", argv[0]);
-    }
-    return 0;
-}
-
-static int make_process(struct worker *k, struct err *e)
-{
-    int pair[2], r;
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return err_set_errno(e, errno, "make a socket for a worker");
-    k->fd = pair[0];
-    r = fcntl(k->fd, F_SETFL, O_NONBLOCK) < 0 ? err_set_errno(e, errno, "prepare a worker's socket")
-                                              : spawn(k, pair[1], e);
-    close(pair[1]);
-    if (r < 0)
-        close_socket(k);
-    return r;
-}
-
 int worker_start(struct worker *k, struct err *e)
 {
     const struct buf *spki = &k->options.ca->spki;
     int r;
 
-    if (make_process(k, e) < 0) {
+    if (child_spawn(k->options.program, k->options.section, &k->pid, &k->fd, e) < 0) {
         k->failures++;
         set_deadline(k, backoff_ms(k->failures + 1));
         return -1;

@@ -101,6 +101,11 @@ bool word_key(const char *name, enum csr_key *ret)
     return false;
 }
 
+const char *word_key_name(enum csr_key key)
+{
+    return key_names[key];
+}
+
 bool word_attribute(const char *name, struct word_attribute *ret)
 {
     for (size_t i = 0; i < COUNT(attributes); i++)

@@ -4,6 +4,7 @@
 #include "hsm/profile.h"
 
 bool word_key(const char *name, enum csr_key *ret);
+const char *word_key_name(enum csr_key key);
 
 #define WORD_EITHER 0 /* UTF8String or PrintableString, as the profile says */
 struct word_attribute {

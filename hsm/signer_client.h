@@ -8,7 +8,8 @@
  *        For a device that cannot make its key, under a ticket with keys "signer", if [signer] born_keys allows it. transport_key: DER
  *        SubjectPublicKeyInfo, P-256; jwe: the new key for its holder alone (hsm/born_key.h). Each call makes another key;
  *        none is kept. It is certified like any other: the device that got it answers a nonce with a CSR.
- *   CheckTicket(s ticket) -> s json                             the ticket's facts (ticket.h payload), if it verifies here
+ *   CheckTicket(s ticket) -> s json                             the ticket's facts, if it verifies here: its payload (ticket.h), and
+ *        "key_type", what the job's devices are to make: "P-256" where the profile allows it
  *   Order(s order) -> s json                                    what an approver orders (order.h), carried out and durable:
  *        {"order":"revoke","device","serial","reason","revoked","approver","fresh"}; fresh false: it was revoked before, for
  *        that reason and at that time. {"order":"withdraw","job","approver","fresh"}

@@ -20,6 +20,8 @@
 #include "hsm/nonce.h"
 #include "hsm/order.h"
 #include "hsm/scrubber.h"
+#include "hsm/profile.h"
+#include "hsm/profile_words.h"
 #include "hsm/profiles.h"
 #include "hsm/signer.h"
 #include "hsm/ticket.h"
@@ -149,6 +151,32 @@ static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     return bus_reply_err(m, &e);
 }
 
+/* The ticket's members, and the type of the keys that devices are to be asked for: of those the profile allows, the one that
+ * costs them least. */
+static int ticket_facts(
+        const struct ticket *t, const struct profile *profile, struct buf *json, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    json_t *o = NULL;
+    char *dump = NULL;
+    enum csr_key key = 0;
+    int r = ticket_format(t, &text, e);
+
+    while (!(profile->keys >> key & 1u)) /* a profile without any is none: profile_reader.c */
+        key++;
+    if (r == 0) {
+        o = json_loadb((const char *)text.data, text.len, 0, NULL);
+        json_object_set_new(o, "key_type", json_string(word_key_name(key)));
+        dump = o ? json_dumps(o, JSON_COMPACT) : NULL;
+        r = dump ? buf_append(json, dump, strlen(dump), e)
+                 : err_set(e, ERR_NOMEM, "no memory for a ticket's facts");
+    }
+    free(dump);
+    json_decref(o);
+    buf_done(&text);
+    return r;
+}
+
 /* A ticket for later may be brought early; one that is over, for other stations, or for a profile
  * that is another one here, is of no use. */
 static int check_ticket(struct signer *s, const char *jws, struct buf *json, struct err *e)
@@ -161,7 +189,7 @@ static int check_ticket(struct signer *s, const char *jws, struct buf *json, str
             ticket_check(t, s->station, now < t->not_before ? t->not_before : now, e) < 0 ||
             profiles_find_approved(s->profiles, t->profile, t->profile_sha256, &profile, e) < 0)
         return -1;
-    return ticket_format(t, json, e);
+    return ticket_facts(t, profile, json, e);
 }
 
 static int reply_text(sd_bus_message *m, struct buf *json, struct err *e)

@@ -19,7 +19,7 @@ int run_facts_load(struct registry *r, const char *run, struct run_facts *f, str
     *f = (struct run_facts){0};
     if (query_open(&q, r, e,
                 "SELECT u.id, u.job, u.device, u.uuid, j.uuid, d.uuid, d.name, g.name, d.hwid,"
-                " u.slot, d.row_index, u.attempt, u.step"
+                " u.slot, d.row_index, u.attempt, u.step, j.key_type"
                 " FROM run u JOIN job j ON j.id = u.job JOIN device d ON d.id = u.device"
                 " JOIN device_group g ON g.id = d.device_group"
                 " WHERE u.uuid = ?1 AND u.ended IS NULL",
@@ -41,6 +41,7 @@ int run_facts_load(struct registry *r, const char *run, struct run_facts *f, str
         f->attempt = (unsigned)query_int(&q, 11);
         if (run_step_from_name(query_text(&q, 12), &f->step))
             n = err_set(e, ERR_STORE, "the run's step in the registry is unknown");
+        snprintf(f->key_type, sizeof f->key_type, "%s", query_text(&q, 13));
     } else if (n == 0) {
         n = err_set(e, ERR_NOT_FOUND, "this run is over or was never: claim the device again");
     }
@@ -54,13 +55,14 @@ struct candidate {
     int64_t id, job, attempts, last_run;
     char uuid[UUID_TEXT_MAX], job_uuid[UUID_TEXT_MAX];
     char name[NAME_BYTES_MAX + 1], job_name[NAME_BYTES_MAX + 1];
-    char state[16], job_state[24], result[16], keys[8];
+    char state[16], job_state[24], result[16], keys[8], key_type[KEY_TYPE_MAX];
     bool reissue;
 };
 
 #define CANDIDATE                                                                                  \
     "SELECT d.id, d.job, d.attempts, d.last_run, d.uuid, j.uuid, d.name, j.name, d.state,"         \
-    " j.state, d.result, j.reissue, j.keys FROM device d JOIN job j ON j.id = d.job WHERE "        \
+    " j.state, d.result, j.reissue, j.keys, j.key_type FROM device d JOIN job j ON j.id = d.job "  \
+    "WHERE "                                                                                       \
     "d.state <> "                                                                                  \
     "'Deleted' AND "
 
@@ -79,6 +81,7 @@ static void read_candidate(const struct query *q, struct candidate *c)
     snprintf(c->result, sizeof c->result, "%s", query_text(q, 10));
     c->reissue = query_int(q, 11) != 0;
     snprintf(c->keys, sizeof c->keys, "%s", query_text(q, 12));
+    snprintf(c->key_type, sizeof c->key_type, "%s", query_text(q, 13));
 }
 
 /* How many fit (2 means several); the first, in the order of the query, is the candidate. */
@@ -280,6 +283,7 @@ int run_claim(struct registry *r, const struct site *s, const char *slot, const 
     memcpy(claim.job, c.job_uuid, sizeof claim.job);
     memcpy(claim.device_name, c.name, sizeof claim.device_name);
     memcpy(claim.keys, c.keys, sizeof claim.keys);
+    memcpy(claim.key_type, c.key_type, sizeof claim.key_type);
     if (start_run(r, &c, slot, driver, claim.run, claim.attempt, e) ||
             certificate_of_job(r, c.id, c.job, &claim.cert, e) < 0 ||
             add_config(r, s, &c, &claim.config, e)) {

@@ -207,7 +207,8 @@ static int check_facts(const json_t *request, const json_t *facts, struct err *e
                     e, ERR_TICKET, "the ticket is not for this job: its '%s' differs", same[i]);
     if (!json_is_integer(json_object_get(facts, "quota")) ||
             !json_is_integer(json_object_get(facts, "exp")) ||
-            !json_is_string(json_object_get(facts, "approver")))
+            !json_is_string(json_object_get(facts, "approver")) ||
+            !json_is_string(json_object_get(facts, "key_type")))
         return err_set(e, ERR_PROTOCOL, "the signer's facts of the ticket are incomplete");
     return 0;
 }
@@ -217,11 +218,12 @@ static int set_approved(struct registry *r, int64_t job, const char *ticket, con
 {
     return registry_run(r, e,
             "UPDATE job SET state = ?2, ticket = ?3, approver = ?4, quota = ?5, not_after = ?6,"
-            " approved = ?7 WHERE id = ?1",
+            " approved = ?7, key_type = ?8 WHERE id = ?1",
             BIND_INT(job), BIND_TEXT(job_state_name(JOB_IN_PROGRESS)), BIND_TEXT(ticket),
             BIND_TEXT(json_string_value(json_object_get(facts, "approver"))),
             BIND_INT(json_integer_value(json_object_get(facts, "quota"))),
-            BIND_INT(json_integer_value(json_object_get(facts, "exp")) * 1000), BIND_INT(now));
+            BIND_INT(json_integer_value(json_object_get(facts, "exp")) * 1000), BIND_INT(now),
+            BIND_TEXT(json_string_value(json_object_get(facts, "key_type"))));
 }
 
 int job_approve(struct registry *r, const struct site *s, const char *actor, int64_t job,

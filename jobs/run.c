@@ -85,6 +85,7 @@ int run_request(struct registry *r, const char *run, struct run_request *ret, st
     query_done(&q);
     ret->row_index = f.row_index;
     memcpy(ret->job, f.job_uuid, sizeof ret->job);
+    memcpy(ret->key_type, f.key_type, sizeof ret->key_type);
     if (n > 0 && job_prove(r, f.job, rows, f.row_index, &ret->proof, e) == 0)
         return 0;
     run_request_done(ret);
@@ -106,7 +107,7 @@ int run_key_made(struct registry *r, const char *run, const char *transport_sha2
     struct event ev = {.actor = actor, .type = "key.made", .time = time_now_ms()};
     json_t *data;
     if (run_facts_load(r, run, &f, e) ||
-            json_made(json_pack("{s:s, s:s, s:s, s:s}", "run", f.uuid, "key_type", RUN_KEY_TYPE,
+            json_made(json_pack("{s:s, s:s, s:s, s:s}", "run", f.uuid, "key_type", f.key_type,
                               "key_origin", key_origin_name(true), "transport_sha256",
                               transport_sha256),
                     &data, e))

@@ -11,13 +11,16 @@
 struct registry;
 struct site;
 
+#define KEY_TYPE_MAX 16 /* "RSA-4096" */
+
 struct run_claim {
     char run[UUID_TEXT_MAX], device_id[UUID_TEXT_MAX], job[UUID_TEXT_MAX];
     char device_name[NAME_BYTES_MAX + 1];
     unsigned attempt;
-    char keys[8];      /* where its keys may be born, job.keys */
-    struct buf cert;   /* DER; empty when none was issued */
-    struct buf config; /* bootstrap_config.json */
+    char keys[8];                /* where its keys may be born, job.keys */
+    char key_type[KEY_TYPE_MAX]; /* "P-256", ...: the one of the job's profile */
+    struct buf cert;             /* DER; empty when none was issued */
+    struct buf config;           /* bootstrap_config.json */
 };
 /* Is this run's connection alive? A run that is nobody's any more gives way. */
 typedef bool (*run_alive_fn)(void *ctx, const char *run);
@@ -34,10 +37,10 @@ void run_claim_done(struct run_claim *c);
 struct run_request {
     char job[UUID_TEXT_MAX];
     char *ticket; /* malloc'd */
+    char key_type[KEY_TYPE_MAX];
     uint64_t row_index;
     struct buf row, proof;
 };
-#define RUN_KEY_TYPE "P-256" /* of the profile idevid; the only one so far */
 /* ERR_BAD_STATE when the run is not at a step where a key may be certified, ERR_NOT_FOUND when it is over. */
 int run_request(struct registry *r, const char *run, struct run_request *ret, struct err *e);
 void run_request_done(struct run_request *q);

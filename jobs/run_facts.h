@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/uuid.h"
+#include "jobs/run.h"
 #include "jobs/states.h"
 
 struct registry;
@@ -16,6 +17,7 @@ struct run_facts {
     uint64_t row_index;
     unsigned attempt;
     enum run_step step;
+    char key_type[KEY_TYPE_MAX];
 };
 /* ERR_NOT_FOUND when there is no active run of that UUID. */
 int run_facts_load(struct registry *r, const char *run, struct run_facts *ret, struct err *e);

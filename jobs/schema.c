@@ -21,6 +21,7 @@ static const char *const version_1[] = {
         "  profile TEXT NOT NULL,"
         "  binding TEXT NOT NULL,"
         "  keys TEXT NOT NULL DEFAULT 'device' CHECK (keys IN ('device', 'signer')),"
+        "  key_type TEXT NOT NULL DEFAULT ''," /* of its profile; known with the approval */
         "  reissue INTEGER NOT NULL DEFAULT 0 CHECK (reissue IN (0, 1)),"
         "  stations TEXT NOT NULL," /* separated by commas */
         "  manifest_sha256 TEXT NOT NULL,"

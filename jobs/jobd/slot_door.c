@@ -85,7 +85,7 @@ static sd_bus_message *claim_reply(
         reply = empty_reply(m, e);
     if (reply &&
             (sd_bus_message_append(reply, "ssssssu", c->run, c->device_id, c->device_name, c->job,
-                     RUN_KEY_TYPE, c->keys, c->attempt) < 0 ||
+                     c->key_type, c->keys, c->attempt) < 0 ||
                     sd_bus_message_append_array(reply, 'y', c->cert.data, c->cert.len) < 0 ||
                     sd_bus_message_append_array(reply, 'y', chain.data, chain.len) < 0 ||
                     sd_bus_message_append_array(reply, 'y', c->config.data, c->config.len) < 0)) {
@@ -222,6 +222,7 @@ static int ask_for_key(struct jobd *j, sd_bus_message *m, const char *run,
     hex_format(md, sizeof md, sha256);
     snprintf(context, sizeof context, "%s %s", run, sha256);
     fill_authority(&k.q, &q);
+    k.key_type = q.key_type;
     struct pending *p = pending_new(j, m, context, 0, e);
     if (p)
         r = signer_make_key_async(signer, &k, on_key_made, p, e);
@@ -235,7 +236,7 @@ static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *be)
 {
     struct slot_door *d = userdata;
     struct err e = {0};
-    struct signer_make_key k = {.key_type = RUN_KEY_TYPE};
+    struct signer_make_key k = {0};
     size_t nonce_len;
     const char *run;
     (void)be;

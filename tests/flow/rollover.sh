@@ -65,4 +65,15 @@ done
 [ "$(find "$test_dir/devices" -mindepth 1 -maxdepth 1 | wc -l)" -eq 12 ] || die "not every device has its credentials"
 [ $under_old -eq 8 ] || die "$under_old devices have certificates of the old CA, not 8"
 keyline ca show --json | jq -e '.retired | length == 1' >/dev/null || die "ca show does not tell the retired CA"
+
+# Each CA has its list, and a certificate of the old one is revoked on the old one's, signed with the old key.
+two_lists() { keyline ca crl --json | jq -e '.crls | length == 2 and all(.number > 0 and .error == null)'; }
+wait_until 20 "both CAs have a CRL" two_lists
+first=$(head -n 1 "$test_dir/before" | cut -f 2)
+keyline device revoke "$first" --reason keyCompromise --passphrase-file "$KEYLINE_ROOT/approver.passphrase" --yes >/dev/null
+on_the_old() { keyline ca crl --json | jq -e '[.crls[].revoked] == [0, 1]'; }
+wait_until 20 "the revoked certificate is on the retired CA's list" on_the_old
+retired=$(keyline ca crl --json | jq -r '.crls[1].file')
+openssl crl -inform DER -in "$retired" -CAfile "$(echo "$KEYLINE_ROOT"/etc/ca/retired/*.pem)" -noout 2>&1 | grep -q 'verify OK' ||
+    die "the retired CA's list is not signed by its key"
 echo "1 passed, 0 failed"

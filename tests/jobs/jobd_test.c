@@ -228,6 +228,7 @@ void import_approved_keys(struct jobd_test *t, const char *name, const char *csv
     facts = ask(t, "JobRequest", name, NULL);
     json_object_set_new(facts, "approver", json_string("Alice"));
     json_object_set_new(facts, "exp", json_integer(4102444800));
+    json_object_set_new(facts, "key_type", json_string("P-256"));
     char *ticket = json_dumps(facts, JSON_COMPACT);
     assert_string_equal(
             member(ask(t, "JobApprove", name, ticket, NULL), "job.state"), "In progress");

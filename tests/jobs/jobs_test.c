@@ -118,6 +118,7 @@ void approve_job(struct jobs_test *t, int64_t job)
     must(job_request(t->registry, &t->site, job, &facts, &e), &e);
     json_object_set_new(facts, "approver", json_string("Alice"));
     json_object_set_new(facts, "exp", json_integer(4102444800));
+    json_object_set_new(facts, "key_type", json_string("P-256"));
     char *text = json_dumps(facts, 0);
     must(job_approve(t->registry, &t->site, "test", job, "a-ticket", text, &e), &e);
     free(text);

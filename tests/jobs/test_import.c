@@ -221,6 +221,7 @@ static void a_ticket_for_another_job(void **state)
     must(job_request(t->registry, &t->site, one, &facts, &e), &e);
     json_object_set_new(facts, "approver", json_string("Mallory"));
     json_object_set_new(facts, "exp", json_integer(4102444800));
+    json_object_set_new(facts, "key_type", json_string("P-256"));
     char *text = json_dumps(facts, 0);
     must_fail(
             job_approve(t->registry, &t->site, "test", two, "t", text, &e), &e, ERR_TICKET, "job");

@@ -30,6 +30,9 @@ def search(what, data, wanted):
             found = True
     return found
 
+# Address space that a sanitizer keeps for its notes about memory: terabytes, and no memory of the program's.
+SHADOW_BYTES = 1 << 30
+
 def memory(pid):
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
         for line in maps:
@@ -37,6 +40,8 @@ def memory(pid):
             if not fields[1].startswith("r") or "[v" in line:
                 continue
             start, end = (int(n, 16) for n in fields[0].split("-"))
+            if end - start > SHADOW_BYTES:
+                continue
             try:
                 mem.seek(start)
                 yield mem.read(end - start)

@@ -197,11 +197,15 @@ static int read_any(const uint8_t *spki, size_t len, unsigned keys, struct csr *
     if (check_kind(*ret_pkey, &ret->key, e) < 0 || refuse_kind(keys, ret->key, e) < 0 ||
             check_algorithm(pubkey, ret->key, e) < 0)
         goto out;
-    der_len = i2d_X509_PUBKEY(pubkey, &der);
+    /* made anew from the key, not from what was sent: one key has one form, so that its digest finds
+     * it again whatever it is shown as, and nothing else gets into a certificate with it */
+    der_len = i2d_PUBKEY(*ret_pkey, &der);
     if (der_len <= 0 || X509_PUBKEY_get0_param(NULL, &bits, &bits_len, NULL, pubkey) != 1)
         err_set(e, ERR_CSR, "the request has no readable public key");
+    else if ((size_t)der_len != len || memcmp(der, spki, len) != 0)
+        err_set(e, ERR_KEY_TYPE, "the public key is not in its one DER form");
     else
-        r = keep_spki(der, (size_t)der_len, bits, (size_t)bits_len, ret, e);
+        r = keep_spki(spki, len, bits, (size_t)bits_len, ret, e);
 out:
     OPENSSL_free(der);
     X509_PUBKEY_free(pubkey);

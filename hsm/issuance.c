@@ -8,6 +8,8 @@
 #include "hsm/latency.h"
 #include "hsm/request.h"
 
+#define WAITERS_MAX 16 /* an honest jobd asks again once it gave up on an answer: twice is much */
+
 struct waiter {
     struct waiter *next;
     signer_done_fn done;
@@ -33,14 +35,19 @@ struct issuance *issuance_new(
 
 int issuance_add_waiter(struct issuance *i, signer_done_fn done, void *ctx, struct err *e)
 {
-    struct waiter **at = &i->waiters, *n = calloc(1, sizeof *n);
+    struct waiter **at = &i->waiters, *n;
 
+    if (i->waiting >= WAITERS_MAX)
+        return err_set(
+                e, ERR_UNAVAILABLE, "%d requests wait for this certificate already", WAITERS_MAX);
+    n = calloc(1, sizeof *n);
     if (!n)
         return err_set(e, ERR_NOMEM, "no memory for a request");
     *n = (struct waiter){.done = done, .ctx = ctx};
     while (*at)
         at = &(*at)->next;
     *at = n;
+    i->waiting++;
     return 0;
 }
 

@@ -22,9 +22,11 @@ struct issuance {
     struct buf tbs, cert;                      /* of a key: cert is the JWE it leaves in */
     uint8_t wrapped_for[LEDGER_KEY_MADE_TAIL]; /* of a key: SHA-256 of the transport key */
     uint64_t started_us;
-    int recorded;  /* in the ledger's group to come */
-    int held;      /* until the ledger is vouched for */
-    int overtaken; /* the certificate it replaces was revoked meanwhile */
+    int recorded;     /* in the ledger's group to come */
+    int held;         /* until the ledger is vouched for */
+    int overtaken;    /* the certificate it replaces was revoked meanwhile */
+    int withdrawn;    /* its job was, meanwhile */
+    unsigned waiting; /* waiters */
 };
 
 /* For this request, not in any list. NULL: no memory. */

@@ -27,6 +27,7 @@
 
 #define GROUP_MAX                                                                                  \
     256 /* certificates that one fdatasync makes durable; more would only lengthen the wait */
+#define ISSUANCES_MAX 1024 /* under way at a time: 16 for each of 64 slots */
 #define REFUSALS_BURST                                                                             \
     64 /* refusals recorded at once; then one a second: an attacker must not fill the disk */
 #define REFUSAL_EVERY_MS 1000
@@ -43,12 +44,33 @@ struct issuer {
 
 /* ---- checks against what is under way, and the quota */
 
+/* An old copy of the ledger lacks certificates: what is not in it may have been issued all the same. */
+static int check_vouched(const struct issuer *s, struct err *e)
+{
+    return ledger_vouched(s->parts.ledger)
+                   ? 0
+                   : err_set(e, ERR_UNAVAILABLE,
+                             "the token has not vouched for the ledger yet: try again in a moment");
+}
+
+/* A peer that asks and asks while the token is slow must not fill the memory. */
+static int check_room(const struct issuer *s, struct err *e)
+{
+    size_t count = 0;
+
+    for (const struct issuance *i = s->under_way; i; i = i->next)
+        count++;
+    if (count >= ISSUANCES_MAX)
+        return err_set(e, ERR_UNAVAILABLE, "%d devices are being certified already", ISSUANCES_MAX);
+    return 0;
+}
+
 static int check_new(struct issuer *s, const struct request *r, struct err *e)
 {
     uint64_t used = ledger_job_count(s->parts.ledger, r->entry.job);
 
-    if (ca_check_time(s->parts.ca, time_now_ms() / 1000, e) < 0 || request_check_time(r, e) < 0 ||
-            past_check_key(s->parts.ledger, r, e) < 0)
+    if (check_room(s, e) < 0 || ca_check_time(s->parts.ca, time_now_ms() / 1000, e) < 0 ||
+            request_check_time(r, e) < 0 || past_check_key(s->parts.ledger, r, e) < 0)
         return -1;
     if (ledger_job_withdrawn(s->parts.ledger, r->entry.job))
         return err_set(e, ERR_JOB_WITHDRAWN, "the approval of this job was withdrawn");
@@ -155,6 +177,8 @@ static int record(struct issuance *i, struct err *e)
 {
     struct ledger_entry both[2];
 
+    if (i->withdrawn)
+        return err_set(e, ERR_JOB_WITHDRAWN, "the approval of this job was withdrawn meanwhile");
     if (i->overtaken)
         return err_set(e, ERR_CERT_REVOKED,
                 "the certificate to be replaced was revoked meanwhile: ask again");
@@ -354,6 +378,9 @@ static int check_birth(struct issuer *s, const struct request *q, const struct s
 {
     uint64_t under_way = 0;
 
+    /* on an old copy of the ledger it would be forgotten that the signer made the key */
+    if (check_vouched(s, e) < 0 || check_room(s, e) < 0)
+        return -1;
     for (const struct issuance *i = s->under_way; i; i = i->next)
         under_way += i->entry.type == LEDGER_KEY_MADE &&
                      memcmp(i->entry.job, q->entry.job, LEDGER_ID_BYTES) == 0;
@@ -414,15 +441,6 @@ int issuer_make_key(struct issuer *s, const struct signer_make_key *request, sig
 int issuer_record(struct issuer *s, const struct ledger_entry *entry, struct err *e)
 {
     return ledger_add(s->parts.ledger, entry, e) < 0 ? -1 : commit(s, e);
-}
-
-/* An old copy of the ledger lacks certificates: what is not in it may have been issued all the same. */
-static int check_vouched(const struct issuer *s, struct err *e)
-{
-    return ledger_vouched(s->parts.ledger)
-                   ? 0
-                   : err_set(e, ERR_UNAVAILABLE,
-                             "the token has not vouched for the ledger yet: try again in a moment");
 }
 
 /* Every certificate that is not its device's newest is revoked already. */
@@ -492,6 +510,8 @@ int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, st
         return 0;
     if (check_vouched(s, e) < 0 || issuer_record(s, &entry, e) < 0)
         return -1;
+    for (struct issuance *i = s->under_way; i; i = i->next)
+        i->withdrawn |= memcmp(i->entry.job, entry.job, LEDGER_ID_BYTES) == 0;
     log_info("withdrawn", LOG_STR("job", o->job), LOG_STR("approver", o->approver));
     return 0;
 }

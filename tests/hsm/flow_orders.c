@@ -640,6 +640,36 @@ static void withdrawn_for_good(void **state)
     EVP_PKEY_free(key), EVP_PKEY_free(other);
 }
 
+/* Who was told that a job is withdrawn gets no certificate of it afterwards, not even one that was under way. */
+static void withdrawn_under_way(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256");
+    struct order o = {.kind = ORDER_WITHDRAW, .approver = "test", .issued_at = 1};
+    struct caller c = {0};
+    struct crowd crowd;
+    struct answer a;
+    struct err e = {0};
+
+    (void)state;
+    a = get(0, key);
+    station_wait_ready(&st, 2);
+    crowd_open(&crowd);
+    station_fault(&st, "hang");
+    call(&crowd, &c, 1, other);
+    sd_bus_flush(crowd.bus);
+    while (sd_event_run(crowd.event, 300000) > 0)
+        ;
+    strcpy(o.job, first.job);
+    ok(send_order(&o, NULL, &e));
+    station_fault(&st, "");
+    crowd_wait(&crowd, 1);
+    assert_int_equal(c.error, ERR_JOB_WITHDRAWN);
+    buf_done(&a.cert);
+    caller_done(&c);
+    crowd_close(&crowd);
+    EVP_PKEY_free(key), EVP_PKEY_free(other);
+}
+
 /* ---- the CRL, by verifiers that we did not write */
 
 static void crl_path(const struct answer *a, const char *ext, char out[PATH_MAX])
@@ -805,6 +835,7 @@ int main(int argc, char **argv)
             FLOW_TEST(revoked_under_way),
             FLOW_TEST(over_but_not_lost),
             FLOW_TEST(withdrawn_for_good),
+            FLOW_TEST(withdrawn_under_way),
             FLOW_TEST(seen_by_others),
             FLOW_TEST(long_list),
     };

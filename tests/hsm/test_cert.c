@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/row.h"
+#include "base/text.h"
 #include "hsm/cert.h"
 #include "hsm/csr.h"
 #include "hsm/der.h"
@@ -437,6 +438,101 @@ static void request_points(void **state)
     EVP_PKEY_free(key);
 }
 
+/* A request whose SubjectPublicKeyInfo is these bytes, signed rightly all the same. */
+static void sign_odd(EVP_PKEY *key, const uint8_t *spki, size_t len, struct buf *out)
+{
+    enum signature_alg alg = EVP_PKEY_is_a(key, "RSA")       ? SIGNATURE_RSA
+                             : EVP_PKEY_get_bits(key) == 384 ? SIGNATURE_ECDSA_P384
+                                                             : SIGNATURE_ECDSA_P256;
+    /* challengePassword, RFC 2985, 5.4.1 */
+    static const struct der_oid password = {
+            9, {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x07}};
+    char hex[2 * NONCE_BYTES + 1];
+    uint8_t space[4096], sig[1024];
+    size_t info_len, sig_len = sizeof sig;
+    const uint8_t *info;
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    struct der d;
+
+    hex_format(nonce, NONCE_BYTES, hex);
+    der_init(&d, space, sizeof space);
+    der_tlv(&d, DER_PRINTABLE_STRING, hex, strlen(hex));
+    der_wrap(&d, DER_SET, 0);
+    der_oid(&d, &password);
+    der_wrap(&d, DER_SEQUENCE, 0);
+    der_wrap(&d, DER_CONTEXT_OF(0), 0);
+    der_put(&d, spki, len);
+    der_tlv(&d, DER_SEQUENCE, "", 0);
+    der_tlv(&d, DER_INTEGER, "", 1); /* version 0 */
+    der_wrap(&d, DER_SEQUENCE, 0);
+    assert_int_equal(der_done(&d, &info, &info_len, NULL), 0);
+    assert_int_equal(
+            EVP_DigestSignInit_ex(md, NULL, signature_info(alg)->digest, NULL, NULL, key, NULL), 1);
+    assert_int_equal(EVP_DigestSign(md, sig, &sig_len, info, info_len), 1);
+    EVP_MD_CTX_free(md);
+    assert_int_equal(cert_assemble(&(struct cert_bytes){info, info_len}, alg,
+                             &(struct cert_bytes){sig, sig_len}, out, NULL),
+            0);
+}
+
+static int check_odd(EVP_PKEY *key, const uint8_t *spki, size_t len, struct csr *ret, struct err *e)
+{
+    struct buf der = BUF_INIT;
+    int r;
+
+    sign_odd(key, spki, len, &der);
+    r = csr_check(der.data, der.len, nonce, ALL_KEYS, ret, e);
+    buf_done(&der);
+    return r;
+}
+
+/* One key in two forms would be two keys to whoever looks for it by its digest. */
+static void one_form_of_a_key(void **state)
+{
+    static const char *const types[] = {"P-256", "P-384"};
+    struct csr csr;
+    struct err e = {0};
+    uint8_t *spki, *odd;
+    EVP_PKEY *key;
+    size_t len, head;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        /* the point's last bit must be 0 to be called unused */
+        for (;; EVP_PKEY_free(key), OPENSSL_free(spki)) {
+            spki = NULL;
+            key = help_key(types[i]);
+            len = (size_t)i2d_PUBKEY(key, &spki);
+            if (!(spki[len - 1] & 1))
+                break;
+        }
+        ok(check_odd(key, spki, len, &csr, &e));
+        head = len - (i ? 97 : 65) - 1;
+        assert_int_equal(spki[head], 0);
+        spki[head] = 1;
+        refused(check_odd(key, spki, len, &csr, &e), KEY_TYPE);
+        EVP_PKEY_free(key);
+        OPENSSL_free(spki);
+    }
+    /* RSA: the key's own SEQUENCE with bytes behind it. SPKI: 30 82 .. .. | AlgorithmIdentifier 15 | 03 82 .. .. 00 .. */
+    spki = NULL;
+    key = help_key("RSA:2048");
+    len = (size_t)i2d_PUBKEY(key, &spki);
+    ok(check_odd(key, spki, len, &csr, &e));
+    odd = malloc(len + 4);
+    memcpy(odd, spki, len);
+    memcpy(odd + len, "junk", 4);
+    odd[2] = (uint8_t)((len + 4 - 4) >> 8), odd[3] = (uint8_t)(len + 4 - 4);
+    head = 4 + 15;
+    assert_int_equal(odd[head], DER_BIT_STRING);
+    odd[head + 2] = (uint8_t)((len - head - 4 + 4) >> 8),
+               odd[head + 3] = (uint8_t)(len - head - 4 + 4);
+    refused(check_odd(key, odd, len + 4, &csr, &e), KEY_TYPE);
+    free(odd);
+    OPENSSL_free(spki);
+    EVP_PKEY_free(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -450,6 +546,7 @@ int main(void)
             cmocka_unit_test(serial_number_falls_back),
             cmocka_unit_test(request_refusals),
             cmocka_unit_test(request_points),
+            cmocka_unit_test(one_form_of_a_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -197,6 +197,12 @@ static unsigned marks_of(size_t i, EVP_PKEY *key)
 
 /* ---- what is allowed */
 
+static void start(void)
+{
+    station_start(&st);
+    station_wait_vouched(&st);
+}
+
 static void made_certified_and_flagged(void **state)
 {
     static const char *const types[] = {"P-256", "P-384", "RSA-2048", "RSA-3072"};
@@ -205,7 +211,7 @@ static void made_certified_and_flagged(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&st);
+    start();
     for (size_t i = 0; i < 4; i++) {
         ok(make_key(i, types[i], &keys[i], &e));
         assert_int_equal(marks_of(i, keys[i]), SIGNER_FRESH | SIGNER_KEY_MADE);
@@ -233,12 +239,12 @@ static void lost_answers_cost_nothing(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&st);
+    start();
     ok(make_key(0, "P-256", &lost, &e));
     ok(make_key(0, "P-256", &key, &e));
     assert_int_equal(EVP_PKEY_eq(lost, key), 0);
     station_stop(&st, SIGKILL);
-    station_start(&st);
+    start();
     assert_int_equal(marks_of(0, key), SIGNER_FRESH | SIGNER_KEY_MADE);
     refused(make_key(0, "P-256", NULL, &e), KEY_CHANGED);
     refused(certify(0, lost, &e), KEY_CHANGED);
@@ -251,17 +257,17 @@ static void both_must_allow_it(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&st);
+    start();
     approve(TICKET_KEYS_DEVICE, STATION_QUOTA);
     refused(make_key(0, "P-256", NULL, &e), KEY_ORIGIN);
     station_stop(&st, SIGTERM);
     approve(TICKET_KEYS_SIGNER, STATION_QUOTA);
     station_config(&st, ""); /* the default */
-    station_start(&st);
+    start();
     refused(make_key(0, "P-256", NULL, &e), KEY_ORIGIN);
     station_stop(&st, SIGTERM);
     station_config(&st, "[signer]\nborn_keys = no\n");
-    station_start(&st);
+    start();
     refused(make_key(0, "P-256", NULL, &e), KEY_ORIGIN);
 }
 
@@ -273,7 +279,7 @@ static void the_flag_cannot_be_shed(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&st);
+    start();
     ok(make_key(0, "P-256", &key, &e));
     /* another ticket, which does not allow it; another job; another device */
     approve(TICKET_KEYS_DEVICE, STATION_QUOTA);
@@ -293,7 +299,7 @@ static void every_field_forged(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&st);
+    start();
     order_make(&o, 5);
     for (size_t i = 0; i < o.row.len; i += 3) {
         o.row.data[i] ^= 1;
@@ -338,13 +344,13 @@ static void keys_are_bounded(void **state)
 
     (void)state;
     approve(TICKET_KEYS_SIGNER, 2);
-    station_start(&st);
+    start();
     while (make_key(0, "P-256", NULL, &e) == 0)
         assert_true(++made < 100);
     refused(-1, QUOTA);
     assert_int_equal(made, 16);
     station_stop(&st, SIGKILL);
-    station_start(&st);
+    start();
     refused(make_key(1, "P-256", NULL, &e), QUOTA);
 }
 
@@ -371,7 +377,7 @@ static void rows_may_name_the_transport_key(void **state)
     help_rows_retree(&st.rows);
     st.ticket.root = st.rows.root;
     approve(TICKET_KEYS_SIGNER, STATION_QUOTA);
-    station_start(&st);
+    start();
     order_make(&o, 0);
     o.k.transport_key = mallory_spki;
     refused(order(&o, NULL, &e), KEY_ORIGIN);
@@ -499,7 +505,7 @@ static void the_signer_never_holds_it(void **state)
     EVP_PKEY *key = NULL;
 
     (void)state;
-    station_start(&st);
+    start();
     ok(make_key(0, "P-256", &key, &e));
     ok(certify(0, key, &e));
     EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &d);

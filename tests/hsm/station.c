@@ -307,6 +307,22 @@ json_t *station_status(struct station *s)
     return o;
 }
 
+void station_wait_vouched(struct station *s)
+{
+    for (int i = 0; i < 2000; i++) {
+        json_t *o = station_status(s);
+        const char *by = json_string_value(
+                json_object_get(json_object_get(o, "ledger"), "rollback_protection"));
+        bool vouched = by && strcmp(by, "unknown") != 0;
+
+        json_decref(o);
+        if (vouched)
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    fail_msg("ledger and token did not agree");
+}
+
 void station_wait_ready(struct station *s, size_t workers)
 {
     for (int i = 0; i < 2000; i++) {

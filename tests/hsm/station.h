@@ -42,5 +42,7 @@ void station_profile(struct ticket *t, const char *path);
 int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh,
         struct err *e);
 json_t *station_status(struct station *s);
+/* Until ledger and token agree: before, nothing new is certified and no key is made. */
+void station_wait_vouched(struct station *s);
 /* Until so many workers are ready. */
 void station_wait_ready(struct station *s, size_t workers);

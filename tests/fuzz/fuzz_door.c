@@ -380,12 +380,47 @@ static void order(struct plan *p, struct buf *body)
     free(jws);
 }
 
+/* No key is made here (there is no maker), but everything before that is decided. */
+static void make_key(struct plan *p, struct buf *out)
+{
+    const struct approved *a = approved();
+    size_t row = take(p, 1) % APPROVED_ROWS;
+    struct buf body = BUF_INIT, proof = BUF_INIT;
+    uint8_t nonce[NONCE_BYTES], *spki = NULL;
+    int len = i2d_PUBKEY(fuzz_key(), &spki);
+
+    must(len > 0 &&
+            nonce_make(signer.nonce_key, time_now_ms(), a->ticket.job, row, nonce, NULL) == 0);
+    help_rows_proof(&a->rows, row, &proof);
+    put_argument(p, 's', a->jws, strlen(a->jws), &body);
+    put_number(p, row, &body);
+    put_argument(p, 'y', a->rows.rows[row].data, a->rows.rows[row].len, &body);
+    put_argument(p, 'y', proof.data, proof.len, &body);
+    put_argument(p, 's', "P-256", 5, &body);
+    put_argument(p, 'y', spki, (size_t)len, &body);
+    put_argument(p, 'y', nonce, sizeof nonce, &body);
+    put_message(out, "MakeKey", "stayaysayay", &body);
+    OPENSSL_free(spki);
+    buf_done(&body);
+    buf_done(&proof);
+}
+
+static void list_ledger(struct plan *p, struct buf *body)
+{
+    uint32_t limit = (uint32_t)take(p, 2);
+
+    put_argument(p, 's', "", 0, body);
+    put_number(p, 0, body);
+    align(body, 4);
+    must(buf_append(body, &limit, sizeof limit, NULL) == 0);
+}
+
 static void call(struct plan *p, struct buf *out)
 {
     const struct approved *a = approved();
     struct buf body = BUF_INIT;
 
-    switch (take(p, 1) % 8) {
+    switch (take(p, 1) % 10) {
     case 0:
         put_argument(p, 's', a->ticket.job, strlen(a->ticket.job), &body);
         put_number(p, 1, &body);
@@ -407,6 +442,13 @@ static void call(struct plan *p, struct buf *out)
         break;
     case 7:
         put_message(out, "RenewCrls", "", &body);
+        break;
+    case 8:
+        make_key(p, out);
+        break;
+    case 9:
+        list_ledger(p, &body);
+        put_message(out, "Ledger", "stu", &body);
         break;
     default:
         issue(p, out);
@@ -521,6 +563,8 @@ void fuzz_seeds(fuzz_seed_fn add)
     add("revoke", (const uint8_t[]){2, 4, 1, 1, 0, 0, 0, 0, 0, 0, 6, 2, 1, 1, 0, 6, 2, 1, 1, 0, 7},
             21);
     add("withdraw", (const uint8_t[]){2, 6, 1, 1, 1, 0, 6, 0, 0, 0, 0}, 11);
+    add("make-key", (const uint8_t[]){2, 8, 1, 1, 1, 1, 1, 1, 1, 1, 1}, 11);
+    add("ledger", (const uint8_t[]){2, 4, 1, 1, 0, 0, 0, 0, 0, 0, 9, 20, 0, 1, 1}, 15);
     must(buf_append(&call_bytes, "\1", 1, NULL) == 0);
     put_message(&call_bytes, "Chain", "", &body);
     put_message(&call_bytes, "Introspect", "", &body);

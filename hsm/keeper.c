@@ -117,6 +117,11 @@ static int judge_mark(struct keeper *k, const uint8_t *answer, size_t len, struc
         return err_set(e, ERR_UNAVAILABLE,
                 "the ledger's mark is in an HSM that does not work: connect it, or see 'signerd "
                 "--accept-ledger' in docs/ca.md");
+    /* it could once: a token that is not well, or another one, which a person finds out */
+    if (*answer == MARK_CANNOT && k->parts.mark_kept && !k->parts.accept)
+        return err_set(e, ERR_UNAVAILABLE,
+                "the HSM does not give the ledger's mark, which it has by the ledger: %.*s",
+                (int)len - 1, (const char *)answer + 1);
     if (k->parts.mark_kept && !k->parts.accept)
         return err_set(e, ERR_LEDGER,
                 "the ledger says that the HSM has a mark of it for station '%s', but it has none: "

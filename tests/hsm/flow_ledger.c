@@ -190,6 +190,79 @@ static void lost_mark_is_noticed(void **state)
     ok(issue(2, &e));
 }
 
+/* What the faulty module was asked since the file was made, as text. */
+static char *read_calls(struct buf *text)
+{
+    struct err e = {0};
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/calls", st.root);
+    buf_reset(text);
+    ok(file_read(path, 16u << 20, text, &e));
+    assert_non_null(buf_str(text));
+    return (char *)text->data;
+}
+
+/* Which C_FindObjectsInit of a worker looks for the mark: that of the third session it opens. */
+static unsigned call_that_finds_mark(void)
+{
+    struct buf text = BUF_INIT;
+    char function[40], *next = NULL;
+    unsigned number, sessions = 0, found = 0;
+
+    for (char *line = strtok_r(read_calls(&text), "\n", &next); line && !found;
+            line = strtok_r(NULL, "\n", &next)) {
+        assert_int_equal(sscanf(line, "%*d %39s %u", function, &number), 2);
+        sessions += strcmp(function, "C_OpenSession") == 0;
+        if (sessions == 3 && strcmp(function, "C_FindObjectsInit") == 0)
+            found = number;
+    }
+    buf_done(&text);
+    assert_true(found);
+    return found;
+}
+
+/* A token that answers once that it cannot, and can: signing waits, and nobody has to come. */
+static void token_that_is_not_well_is_asked_again(void **state)
+{
+    static const struct {
+        const char *answer, *logged;
+    } rows[] = {{"CKR_GENERAL_ERROR", "0x5\n"}, {"CKR_FUNCTION_FAILED", "0x6\n"}};
+    struct buf calls = BUF_INIT;
+    struct err e = {0};
+    char path[PATH_MAX], rule[64];
+    unsigned call;
+
+    (void)state;
+    station_config(&st, "mark_every_s = 0\nworkers = 1\n");
+    station_start(&st);
+    ok(issue(0, &e));
+    wait_marked();
+    ok(issue(1, &e)); /* the next checkpoint says that there is a mark */
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    snprintf(path, sizeof path, "%s/calls", st.root);
+    ok(file_write(path, "", 0, 0600, &e));
+    station_start(&st);
+    ok(issue(2, &e));
+    station_stop(&st, SIGTERM);
+    call = call_that_finds_mark();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(rule, sizeof rule, "C_FindObjectsInit %u %s", call, rows[i].answer);
+        station_fault(&st, rule);
+        station_start(&st);
+        for (int n = 0; issue(3 + i, &e) < 0; n++) {
+            if (n > 200 || e.id != ERR_UNAVAILABLE)
+                fail_msg("%s: %s", err_name(e.id), e.msg);
+            err_clear(&e);
+            rest_ms(20);
+        }
+        station_stop(&st, SIGTERM);
+        assert_non_null(strstr(read_calls(&calls), rows[i].logged));
+    }
+    buf_done(&calls);
+}
+
 /* ---- a ledger that somebody rewrites, with all hashes right */
 
 static void sha(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len, uint8_t ret[32])
@@ -429,6 +502,7 @@ int main(int argc, char **argv)
             FLOW_TEST(old_copy_is_noticed),
             FLOW_TEST(deleted_ledger_is_noticed),
             FLOW_TEST(lost_mark_is_noticed),
+            FLOW_TEST(token_that_is_not_well_is_asked_again),
             FLOW_TEST(rewritten_ledger_is_noticed),
             FLOW_TEST(scrub_ends_the_work),
             FLOW_TEST(killed_at_any_moment),

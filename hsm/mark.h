@@ -11,6 +11,6 @@ struct err;
 /* Appends an answer to out. The process must be logged in. An error is one of the token, as for a signature. */
 int mark_read(const struct module *m, CK_SLOT_ID slot, const char *station, struct buf *out,
         struct err *e);
-/* Makes a new one; of the older ones the newest stays. */
+/* Makes a new one, and reads it back; of the older ones the newest stays. */
 int mark_write(const struct module *m, CK_SLOT_ID slot, const char *station,
         const uint8_t mark[MARK_BYTES], struct buf *out, struct err *e);

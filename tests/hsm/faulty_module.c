@@ -5,7 +5,8 @@
  *   C_Login 1 hang               "hang", "crash", "wrong" (a bit of what comes out is turned),
  *   C_FindObjects * long         "long" (lengths beyond the caller's room), "removed" (from then on
  *   C_GetTokenInfo * set 0x100   all calls fail, until $KEYLINE_ROOT/removed is deleted), "set BITS"
- *   C_GetTokenInfo * unset 4     and "unset BITS" (of the flags that come out)
+ *   C_GetTokenInfo * unset 4     and "unset BITS" (of the flags that come out; for C_FindObjectsInit it
+ *                                is the type of an attribute that the search leaves out)
  * C_Login writes a byte to $KEYLINE_ROOT/logins; if $KEYLINE_ROOT/calls exists, each call adds a line
  * "PID FUNCTION CALL RV" to it. */
 #include <dlfcn.h>
@@ -182,7 +183,6 @@ WRAP(C_CopyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK
 WRAP(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (a, b), NONE, NONE)
 WRAP(C_SetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d), (a, b, c, d), NONE, NONE)
 WRAP(C_GetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d), (a, b, c, d), turn_bit(c->pValue, &c->ulValueLen), c[d - 1].ulValueLen += FAR_LONG)
-WRAP(C_FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c), (a, b, c), NONE, NONE)
 WRAP(C_FindObjects, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE *b, CK_ULONG c, CK_ULONG *d), (a, b, c, d), if (*d) b[0] += 99, *d = c + FAR_LONG)
 WRAP(C_FindObjectsFinal, (CK_SESSION_HANDLE a), (a), NONE, NONE)
 WRAP(C_SignInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c), (a, b, c), NONE, NONE)
@@ -207,6 +207,21 @@ static CK_RV faulty_C_GetTokenInfo(CK_SLOT_ID a, CK_TOKEN_INFO *b)
     if (rv == CKR_OK && f.action == UNSET)
         b->flags &= ~f.set;
     return log_call("C_GetTokenInfo", calls, rv);
+}
+
+static CK_RV faulty_C_FindObjectsInit(CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c)
+{
+    static unsigned calls;
+    struct fault f = fault_for("C_FindObjectsInit", ++calls);
+    CK_ATTRIBUTE left[8];
+    CK_ULONG n = 0;
+
+    for (CK_ULONG i = 0; f.action == UNSET && i < c && n < 8; i++)
+        if (b[i].type != f.set)
+            left[n++] = b[i];
+    if (f.action != ANSWER)
+        f.rv = n ? real->C_FindObjectsInit(a, left, n) : real->C_FindObjectsInit(a, b, c);
+    return log_call("C_FindObjectsInit", calls, f.rv);
 }
 
 static CK_RV faulty_C_Login(CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_UTF8CHAR *c, CK_ULONG d)

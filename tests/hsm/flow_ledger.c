@@ -10,7 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/file.h"
+#include "hsm/checkpoint.h"
 #include "hsm/ledger.h"
+#include "hsm/module.h"
 #include "tests/hsm/station.h"
 
 static struct station st;
@@ -162,6 +164,100 @@ static void deleted_ledger_is_noticed(void **state)
     station_start(&st);
     ok(issue(0, &e));
     assert_int_equal(ledger_number("marked_bytes") > 0, 1);
+}
+
+/* What anybody can do who reaches the token: with no PIN, public objects. */
+static void make_public_marks(const struct buf *ledger, int count)
+{
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_OBJECT_CLASS class = CKO_DATA;
+    char label[] = "keyline-ledger line-1", path[PATH_MAX];
+    uint8_t value[MARK_BYTES];
+    CK_ATTRIBUTE a[] = {{CKA_CLASS, &class, sizeof class}, {CKA_TOKEN, &yes, 1},
+            {CKA_PRIVATE, &no, 1}, {CKA_LABEL, label, sizeof label - 1},
+            {CKA_VALUE, value, sizeof value}};
+    struct mark mark = {.writes = 1ull << 62};
+    CK_OBJECT_HANDLE object;
+    CK_SESSION_HANDLE session;
+    CK_SLOT_ID slot;
+    struct ledger *l;
+    struct module m;
+    struct err e = {0};
+
+    snprintf(path, sizeof path, "%s/of-the-mark", st.root);
+    ok(file_write(path, ledger->data, ledger->len, 0640, &e));
+    ok(ledger_open(path, &l, &e));
+    ledger_state(l, &mark.state);
+    ledger_close(&l);
+    paths_get(&st.paths, PATH_SOFTHSM_CONF, path);
+    setenv("SOFTHSM2_CONF", path, 1);
+    ok(module_open("/usr/lib/softhsm/libsofthsm2.so", &m, &e));
+    assert_int_equal(m.f->C_Initialize(NULL), CKR_OK);
+    ok(module_find_token(&m, "keyline", &slot, &e));
+    assert_int_equal(
+            m.f->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &session),
+            CKR_OK);
+    for (; count; count--, mark.writes++) {
+        mark_encode(&mark, value);
+        assert_int_equal(m.f->C_CreateObject(session, a, 5, &object), CKR_OK);
+    }
+    m.f->C_Finalize(NULL);
+    module_close(&m);
+    unsetenv("SOFTHSM2_CONF");
+}
+
+static void public_mark_is_nothing(void **state)
+{
+    struct buf old = BUF_INIT, newest = BUF_INIT;
+    struct err e = {0};
+
+    (void)state;
+    station_start(&st);
+    ok(issue(0, &e));
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    read_ledger(&old);
+    station_start(&st);
+    ok(issue(1, &e));
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    read_ledger(&newest);
+    make_public_marks(&old, 2);
+    /* also with a token that does not look at the whole template, CKA_PRIVATE being 2 */
+    for (int i = 0; i < 2; i++) {
+        station_fault(&st, i ? "C_FindObjectsInit * unset 2" : "");
+        write_ledger(&old);
+        station_start(&st);
+        refuses_because("older than the HSM's mark");
+        station_stop(&st, SIGTERM);
+        /* nor do they end the real ones when the next is written */
+        write_ledger(&newest);
+        station_start(&st);
+        ok(issue(2 + (size_t)i, &e));
+        wait_marked();
+        station_stop(&st, SIGTERM);
+        read_ledger(&newest);
+    }
+    /* so many that the real ones might have no room in a list */
+    make_public_marks(&old, 16);
+    station_fault(&st, "");
+    write_ledger(&old);
+    station_start(&st);
+    refuses_because("older than the HSM's mark");
+    station_stop(&st, SIGTERM);
+    write_ledger(&newest);
+    station_fault(&st, "C_FindObjectsInit * unset 2");
+    station_start(&st);
+    refused(issue(4, &e), UNAVAILABLE);
+    station_fault(&st, "");
+    for (int i = 0; issue(4, &e) < 0; i++) {
+        if (i > 200 || e.id != ERR_UNAVAILABLE)
+            fail_msg("%s: %s", err_name(e.id), e.msg);
+        err_clear(&e);
+        rest_ms(20);
+    }
+    buf_done(&old);
+    buf_done(&newest);
 }
 
 /* The token without its marks, as after a restore from the ceremony's copy. */
@@ -501,6 +597,7 @@ int main(int argc, char **argv)
 #define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
             FLOW_TEST(old_copy_is_noticed),
             FLOW_TEST(deleted_ledger_is_noticed),
+            FLOW_TEST(public_mark_is_nothing),
             FLOW_TEST(lost_mark_is_noticed),
             FLOW_TEST(token_that_is_not_well_is_asked_again),
             FLOW_TEST(rewritten_ledger_is_noticed),

@@ -201,6 +201,64 @@ static void every_value_at_every_call(void **state)
     assert_true(cases > 50 && failed > cases / 3 && named > failed / 2);
 }
 
+/* ---- the ledger's mark */
+
+/* What a process answers about the mark of line-2 while this rule holds; writes: the one to write, 0: reads. The number of
+ * the one that is found is given back; 0: an error or none. */
+static uint64_t ask_mark(const char *rule, uint64_t writes)
+{
+    uint8_t body[MARK_BYTES + 6], *name = body + MARK_BYTES;
+    struct mark m = {.writes = writes};
+    struct worker_rig r;
+    struct err e = {0};
+    uint64_t found = 0;
+
+    mark_encode(&m, body);
+    memcpy(name, "line-2", 6);
+    setup_files(rule);
+    rig_start(&r);
+    if (rig_ask(&r, WIRE_DESCRIBE, ca->alg, spki, spki_len, &e) == 0 &&
+            (writes ? rig_ask(&r, WIRE_MARK_WRITE, ca->alg, body, sizeof body, &e)
+                    : rig_ask(&r, WIRE_MARK_READ, ca->alg, name, 6, &e)) == 0 &&
+            r.packet.body[0] == MARK_FOUND) {
+        assert_int_equal(mark_decode(r.packet.body + 1, r.packet.len - 1, &m), 0);
+        found = m.writes;
+    }
+    rig_stop(&r);
+    return found;
+}
+
+/* An older mark is never given for the newest, and the newest never removed, because an object could not be read. */
+static void unread_mark_is_no_older_one(void **state)
+{
+    static const char *const values[] = {
+            "CKR_DEVICE_ERROR", "CKR_GENERAL_ERROR", "CKR_OBJECT_HANDLE_INVALID"};
+    uint64_t newest = 2;
+    unsigned errors = 0;
+
+    (void)state;
+    ask_mark("", 1);
+    ask_mark("", newest);
+    assert_int_equal(ask_mark("", 0), newest);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        for (unsigned n = 1; n <= 16; n++) {
+            char rule[64];
+            uint64_t found;
+
+            snprintf(rule, sizeof rule, "C_GetAttributeValue %u %s", n, values[i]);
+            found = ask_mark(rule, 0);
+            if (found && found != newest)
+                fail_msg("%s: mark %d, not %d", rule, (int)found, (int)newest);
+            errors += !found;
+            ask_mark(rule, newest + 1);
+            found = ask_mark("", 0);
+            if (found < newest)
+                fail_msg("%s: mark %d is left of %d", rule, (int)found, (int)newest);
+            newest = found;
+        }
+    assert_true(errors >= 4 * sizeof values / sizeof *values && newest > 10);
+}
+
 /* ---- lies, crashes, hangs */
 
 static void lies(void **state)
@@ -388,6 +446,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(every_value_at_every_call),
+            cmocka_unit_test(unread_mark_is_no_older_one),
             cmocka_unit_test(lies),
             cmocka_unit_test(wrong_signature_never_passes),
             cmocka_unit_test(removal),

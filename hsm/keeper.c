@@ -19,8 +19,10 @@
 #define SIGN_EVERY_MS 1000
 #define SIGN_SHARE                                                                                 \
     20 /* of the token's time a slow one spends at most this part, 1/20, on checkpoints */
-#define RETRY_MS 250 /* a token that is away: whoever waits is told */
-#define AGAIN_MS 5000
+/* however slow: for the most part it may have waited behind certificates */
+#define SIGN_EVERY_MAX_MS 10000
+#define RETRY_MS          250 /* a token that is away: whoever waits is told */
+#define AGAIN_MS          5000
 /* what a start then has to read is 60 MB at most, a fraction of a second */
 #define SAVE_ENTRIES 65536u
 
@@ -36,7 +38,8 @@ struct keeper {
     bool accepted;
     int64_t sign_due, mark_due, save_due, asked_ms;
     struct checkpoint checkpoint; /* the newest; or the one that is being signed */
-    uint64_t signed_groups;       /* groups of the ledger when it was committed */
+    uint64_t asked_groups;        /* groups of the ledger when it was taken */
+    uint64_t signed_groups;       /* what there are while nothing unsigned is behind the newest */
     uint64_t signed_bytes, marked_bytes;
     uint8_t named[LEDGER_INDEX_DIGEST]; /* the index in it */
 };
@@ -228,12 +231,14 @@ static bool is_unsigned(const struct keeper *k)
            memcmp(ledger_index_digest(k->parts.ledger), k->named, sizeof k->named) != 0;
 }
 
-static void on_recorded(struct keeper *k)
+/* alone: it has a group of its own. */
+static void on_recorded(struct keeper *k, bool alone)
 {
     struct ledger *l = k->parts.ledger;
     struct err e = {0};
 
-    k->signed_groups = ledger_counts(l).groups;
+    /* what came while it was signed, or shares its group, is behind what it signs */
+    k->signed_groups = k->asked_groups + alone;
     k->signed_bytes = k->checkpoint.state.size;
     memcpy(k->named, k->checkpoint.index, sizeof k->named);
     if (memcmp(k->named, ledger_index_digest(l), sizeof k->named) == 0 && ledger_settle(l, &e) < 0)
@@ -245,23 +250,34 @@ static void on_recorded(struct keeper *k)
         vouch(k);
 }
 
+/* took_ms: from the question to the signature. */
+static int64_t sign_pause(int64_t took_ms)
+{
+    int64_t pause = took_ms * SIGN_SHARE;
+
+    if (pause < SIGN_EVERY_MS)
+        return SIGN_EVERY_MS;
+    return pause < SIGN_EVERY_MAX_MS ? pause : SIGN_EVERY_MAX_MS;
+}
+
 static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct err *why)
 {
     struct keeper *k = ctx;
-    int64_t now = time_monotonic_ms(), pause = (now - k->asked_ms) * SIGN_SHARE;
+    int64_t now = time_monotonic_ms();
+    bool alone = ledger_waiting(k->parts.ledger) == 0;
     struct buf tail = BUF_INIT;
     struct ledger_entry entry;
     struct err e = {0};
 
     k->busy = false;
-    k->sign_due = now + (pause > SIGN_EVERY_MS ? pause : SIGN_EVERY_MS);
+    k->sign_due = now + sign_pause(now - k->asked_ms);
     if (why)
         put_off(k, "ledger-checkpoint-not-signed", why, &k->sign_due);
     else if (checkpoint_entry(&k->checkpoint, k->parts.ca, sig, len, &tail, &entry, &e) < 0 ||
              k->parts.record(k->parts.ctx, &entry, &e) < 0)
         put_off(k, "ledger-checkpoint-not-written", &e, &k->sign_due);
     else
-        on_recorded(k);
+        on_recorded(k, alone);
     buf_done(&tail);
     schedule(k);
 }
@@ -274,6 +290,7 @@ static void sign(struct keeper *k)
 
     k->busy = true;
     k->asked_ms = time_monotonic_ms();
+    k->asked_groups = ledger_counts(k->parts.ledger).groups;
     checkpoint_take(
             k->parts.ledger, k->parts.accept ? flags | LEDGER_ACCEPTED : flags, &k->checkpoint);
     checkpoint_text(&k->checkpoint, text);

@@ -457,6 +457,64 @@ static void rewritten_ledger_is_noticed(void **state)
     buf_done(&bad);
 }
 
+/* The last group: a checkpoint alone, about all that is before it. */
+static bool is_signed_to_the_end(void)
+{
+    struct buf b = BUF_INIT;
+    size_t at = 32, last = 32;
+    uint8_t *entry;
+    bool yes;
+
+    read_ledger(&b);
+    for (; at < b.len; at += 24 + be32(b.data + at + 4) + 32)
+        last = at;
+    entry = b.data + last + 24;
+    yes = at == b.len && be32(b.data + last + 8) == 1 && entry[4] == LEDGER_CHECKPOINT &&
+          be32(entry + 8 + 32 + 4) == last;
+    buf_done(&b);
+    return yes;
+}
+
+/* What is written while a checkpoint is with the token comes into the next one, also when nothing
+ * follows, and with a slow token within seconds. */
+static void last_entries_are_signed(void **state)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+    struct err e = {0};
+    json_int_t before;
+    bool fresh;
+    int i;
+
+    (void)state;
+    station_start(&st);
+    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    station_fault(&st, "C_Sign * delay 1000");
+    station_start(&st);
+    for (i = 0; ledger_number("marked_bytes") == 0; i++) {
+        assert_true(i < 2000);
+        rest_ms(2);
+    }
+    rest_ms(20); /* the mark was read: now the start's checkpoint is being signed */
+    before = ledger_number("bytes");
+    refused(station_issue(&st, 1, key, &cert, &fresh, &e), KEY_REUSED);
+    assert_int_equal(ledger_number("signed_bytes"), 0);
+    for (i = 0; ledger_number("signed_bytes") == 0; i++) {
+        assert_true(i < 500);
+        rest_ms(10);
+    }
+    assert_int_equal(ledger_number("signed_bytes"), before);
+    for (i = 0; !is_signed_to_the_end(); i++) {
+        assert_true(i < 140); /* 20 s, if it were measured by how long the signature took */
+        rest_ms(100);
+    }
+    assert_true(ledger_number("signed_bytes") > before);
+    buf_done(&cert);
+    EVP_PKEY_free(key);
+}
+
 /* A byte of the part that a start with an index does not read again; here the ledger is changed under the running signer. */
 static void scrub_ends_the_work(void **state)
 {
@@ -601,6 +659,7 @@ int main(int argc, char **argv)
             FLOW_TEST(lost_mark_is_noticed),
             FLOW_TEST(token_that_is_not_well_is_asked_again),
             FLOW_TEST(rewritten_ledger_is_noticed),
+            FLOW_TEST(last_entries_are_signed),
             FLOW_TEST(scrub_ends_the_work),
             FLOW_TEST(killed_at_any_moment),
             FLOW_TEST(index_is_kept),

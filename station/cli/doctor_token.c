@@ -30,7 +30,7 @@ void doctor_check_module(const struct doctor *d, struct doctor_finding *f)
 
 void doctor_check_signer(const struct doctor *d, struct doctor_finding *f)
 {
-    const json_t *signer = json_object_get(d->status, "signer"), *w;
+    const json_t *signer = json_object_get(d->status, "signer"), *w, *t;
     const json_t *error = json_object_get(signer, "error");
     size_t i, ready = 0;
     if (!d->status)
@@ -38,6 +38,14 @@ void doctor_check_signer(const struct doctor *d, struct doctor_finding *f)
     if (!json_is_true(json_object_get(signer, "up")) || json_is_object(error)) {
         doctor_find(f, DOCTOR_FAIL, json_text(error, "hint"), "%s", json_text(error, "message"));
         return;
+    }
+    json_array_foreach(json_object_get(signer, "tokens"), i, t)
+    {
+        const json_t *last = json_object_get(t, "last_error");
+        if (strcmp(json_text(t, "state"), "up") != 0 &&
+                strcmp(json_text(t, "state"), "starting") != 0)
+            doctor_find(f, DOCTOR_WARN, json_text(last, "hint"), "[%s] is %s: %s",
+                    json_text(t, "section"), json_text(t, "state"), json_text(last, "message"));
     }
     json_array_foreach(json_object_get(signer, "workers"), i, w)
     {

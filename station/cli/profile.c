@@ -246,9 +246,11 @@ static int decode_row(const struct manifest *m, uint64_t i, struct row *row, str
 static int try_rows(const struct profile *p, const struct manifest *m, json_t *misfits,
         uint64_t *ret_total, struct err *e)
 {
+    static const uint8_t any_ca[CERT_KEY_ID_BYTES];
     struct profile_space space;
     const struct profile_case base = {.device_id = EXAMPLE_DEVICE_ID,
             .key = first_key(p),
+            .ca_key_id = {any_ca, sizeof any_ca},
             .ca_not_after = CERT_NEVER,
             .now_s = time_now_ms() / 1000};
     space.subject = space.alt_names = BUF_INIT;

@@ -11,15 +11,41 @@
 
 /* ---- look-ups */
 
+static int changed(const struct ledger *l, uint64_t place, struct err *e)
+{
+    return ledger_file_damaged(&l->file, place, "an entry changed since it was checked", e);
+}
+
+/* ret->tail is borrowed until the next entry is read. */
 static int read_entry(struct ledger *l, uint64_t place, struct ledger_entry *ret, struct err *e)
 {
-    uint8_t fixed[LEDGER_ENTRY_FIXED];
+    uint8_t *at;
 
-    if (ledger_file_read(&l->file, place, fixed, sizeof fixed, e) < 0)
+    buf_reset(&l->entry);
+    if (buf_reserve(&l->entry, LEDGER_ENTRY_FIXED, &at, e) < 0 ||
+            ledger_file_read(&l->file, place, at, LEDGER_ENTRY_FIXED, e) < 0)
         return -1;
-    return ledger_entry_decode(fixed, ret) < 0 ? ledger_file_damaged(&l->file, place,
-                                                         "an entry changed since it was checked", e)
-                                               : 0;
+    l->entry.len = LEDGER_ENTRY_FIXED;
+    if (ledger_entry_decode(at, ret) < 0)
+        return changed(l, place, e);
+    if (buf_reserve(&l->entry, ret->tail.len, &at, e) < 0 ||
+            ledger_file_read(&l->file, place + LEDGER_ENTRY_FIXED, at, ret->tail.len, e) < 0)
+        return -1;
+    l->entry.len += ret->tail.len;
+    ret->tail.bytes = at;
+    return 0;
+}
+
+/* The file is read again, long after it was checked: no byte may have changed since. */
+static int read_sealed(
+        struct ledger *l, uint64_t place, uint64_t seal, struct ledger_entry *ret, struct err *e)
+{
+    uint64_t is;
+
+    if (read_entry(l, place, ret, e) < 0 ||
+            ledger_seal(l->file.md, l->entry.data, l->entry.len, &is, e) < 0)
+        return -1;
+    return is == seal ? 0 : changed(l, place, e);
 }
 
 bool ledger_is_in(const struct ledger_entry *entry, enum ledger_table table)
@@ -39,17 +65,17 @@ struct search {
     enum ledger_type type;
     const uint8_t *key;
     size_t key_len;
-    uint64_t hash, place; /* where it was found */
+    uint64_t hash;
+    struct ledger_sealed found;
 };
 
 /* 1: this is the entry. One that could not have been put here has changed since. */
-static int match(void *ctx, uint64_t place, struct err *e)
+static int match(struct search *s, uint64_t place, uint64_t seal, struct err *e)
 {
-    struct search *s = ctx;
     struct ledger_entry entry;
     const uint8_t *key;
 
-    if (read_entry(s->l, place, &entry, e) < 0)
+    if (read_sealed(s->l, place, seal, &entry, e) < 0)
         return -1;
     key = ledger_key(&entry, s->table);
     if (!ledger_is_in(&entry, s->table) ||
@@ -59,19 +85,24 @@ static int match(void *ctx, uint64_t place, struct err *e)
     return entry.type == s->type && memcmp(key, s->key, s->key_len) == 0;
 }
 
-static int match_saved(void *ctx, uint64_t place, struct err *e)
+static int match_saved(void *ctx, uint64_t place, uint64_t seal, struct err *e)
 {
-    ((struct search *)ctx)->place = place;
-    return match(ctx, place, e);
+    struct search *s = ctx;
+
+    s->found = (struct ledger_sealed){place, seal};
+    return match(s, place, seal, e);
 }
 
 static int match_cell(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
 {
+    struct search *s = ctx;
+
     (void)key;
-    return match(ctx, place, e);
+    return match(s, place, ledger_seals_get(&s->l->seals, place), e);
 }
 
-/* The newest entry with this key. What was written since the snapshot is newer than all in it. */
+/* The newest entry with this key; ret->tail is borrowed until the next look-up. What was written since the snapshot is newer
+ * than all in it. */
 static int find(struct search *s, struct ledger_entry *ret, struct err *e)
 {
     struct ledger *l = s->l;
@@ -84,10 +115,12 @@ static int find(struct search *s, struct ledger_entry *ret, struct err *e)
         return -1;
     }
     s->hash = ledger_index_hash(&l->cells[s->table], s->key);
-    r = ledger_index_find(&l->cells[s->table], s->key, match_cell, s, &s->place, &why);
-    if (r == 0 && l->snapshot)
+    r = ledger_index_find(&l->cells[s->table], s->key, match_cell, s, &s->found.place, &why);
+    if (r > 0)
+        s->found.seal = ledger_seals_get(&l->seals, s->found.place);
+    else if (r == 0 && l->snapshot)
         r = ledger_snapshot_each(l->snapshot, s->table, s->hash, match_saved, s, &why);
-    if (r > 0 && read_entry(l, s->place, ret, &why) < 0)
+    if (r > 0 && read_sealed(l, s->found.place, s->found.seal, ret, &why) < 0)
         r = -1;
     if (r < 0 && l->snapshot && ledger_snapshot_damaged(l->snapshot))
         ledger_lose_index(l, &why);
@@ -101,18 +134,13 @@ static int find(struct search *s, struct ledger_entry *ret, struct err *e)
 int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
         struct ledger_entry *ret, struct buf *ret_cert, struct err *e)
 {
-    struct search s = {l, LEDGER_BY_DEVICE, LEDGER_ISSUED, device, LEDGER_ID_BYTES, 0, 0};
-    uint8_t *at;
+    struct search s = {l, LEDGER_BY_DEVICE, LEDGER_ISSUED, device, LEDGER_ID_BYTES, 0, {0, 0}};
     int r = find(&s, ret, e);
 
     if (r <= 0)
         return r;
-    if (ret_cert) {
-        if (buf_reserve(ret_cert, ret->tail.len, &at, e) < 0 ||
-                ledger_file_read(&l->file, s.place + LEDGER_ENTRY_FIXED, at, ret->tail.len, e) < 0)
-            return -1;
-        ret_cert->len += ret->tail.len;
-    }
+    if (ret_cert && buf_append(ret_cert, ret->tail.bytes, ret->tail.len, e) < 0)
+        return -1;
     ret->tail = (struct cert_bytes){0};
     return LEDGER_PRESENT;
 }
@@ -120,7 +148,7 @@ int ledger_find_device(struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
 static int find_spki(struct ledger *l, enum ledger_type type, const uint8_t spki_sha256[32],
         struct ledger_entry *ret, struct err *e)
 {
-    struct search s = {l, LEDGER_BY_KEY, type, spki_sha256, sizeof ret->spki_sha256, 0, 0};
+    struct search s = {l, LEDGER_BY_KEY, type, spki_sha256, sizeof ret->spki_sha256, 0, {0, 0}};
     int r = find(&s, ret, e);
 
     if (r <= 0)
@@ -241,14 +269,16 @@ static int reserve(struct ledger *l, size_t entries, struct err *e)
     for (int i = 0; i < LEDGER_TABLES; i++)
         if (ledger_index_reserve(&l->cells[i], entries, e) < 0)
             return -1;
-    return ledger_tally_reserve(&l->tally, entries, e);
+    return ledger_seals_reserve(&l->seals, entries, e) < 0
+                   ? -1
+                   : ledger_tally_reserve(&l->tally, entries, e);
 }
 
 /* at: where the group begins. */
 static int take_group(struct ledger *l, uint64_t at, struct ledger_group *g, struct err *e)
 {
     struct ledger_entry entry;
-    uint64_t place;
+    uint64_t place, seal;
     int r;
 
     if (reserve(l, (size_t)g->entries, e) < 0)
@@ -256,6 +286,12 @@ static int take_group(struct ledger *l, uint64_t at, struct ledger_group *g, str
     ledger_tally_group(&l->tally, at);
     while ((r = ledger_group_next(g, &entry, &place)) > 0) {
         ledger_tally_add(&l->tally, &entry, place);
+        if (ledger_is_in(&entry, LEDGER_BY_KEY)) { /* as all that are in any table */
+            if (ledger_seal(l->file.md, ledger_entry_bytes(&entry),
+                        LEDGER_ENTRY_FIXED + entry.tail.len, &seal, e) < 0)
+                return -1;
+            ledger_seals_add(&l->seals, place, seal);
+        }
         for (int i = 0; i < LEDGER_TABLES; i++)
             if (ledger_is_in(&entry, i))
                 ledger_index_add(&l->cells[i], ledger_key(&entry, i), place);
@@ -319,15 +355,13 @@ int ledger_last_checkpoint(
         struct ledger *l, struct ledger_entry *ret, struct buf *tail, struct err *e)
 {
     uint64_t place = l->tally.checkpoint;
-    uint8_t *at;
+    size_t at = tail->len;
 
     if (!place)
         return LEDGER_ABSENT;
-    if (read_entry(l, place, ret, e) < 0 || buf_reserve(tail, ret->tail.len, &at, e) < 0 ||
-            ledger_file_read(&l->file, place + LEDGER_ENTRY_FIXED, at, ret->tail.len, e) < 0)
+    if (read_entry(l, place, ret, e) < 0 || buf_append(tail, ret->tail.bytes, ret->tail.len, e) < 0)
         return -1;
-    tail->len += ret->tail.len;
-    ret->tail.bytes = at;
+    ret->tail.bytes = tail->data + at;
     return LEDGER_PRESENT;
 }
 
@@ -348,6 +382,7 @@ static void forget(struct ledger *l)
     ledger_snapshot_close(&l->snapshot);
     for (int i = 0; i < LEDGER_TABLES; i++)
         ledger_index_done(&l->cells[i]);
+    ledger_seals_done(&l->seals);
     ledger_tally_done(&l->tally);
 }
 
@@ -448,6 +483,7 @@ void ledger_close(struct ledger **pl)
     for (int i = 0; i < LEDGER_INDEX_FILES; i++)
         free(l->index_path[i]);
     buf_done(&l->group);
+    buf_done(&l->entry);
     free(l);
     *pl = NULL;
 }

@@ -125,6 +125,11 @@ int ledger_group_next(struct ledger_group *g, struct ledger_entry *ret, uint64_t
     return 1;
 }
 
+const uint8_t *ledger_entry_bytes(const struct ledger_entry *entry)
+{
+    return entry->tail.bytes - LEDGER_ENTRY_FIXED;
+}
+
 void ledger_refusal(const struct err *why, char out[LEDGER_REFUSAL_MAX + 1])
 {
     char whole[64 + ERR_MSG_MAX] = "";

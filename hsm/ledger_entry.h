@@ -22,5 +22,8 @@ int ledger_entry_decode(const uint8_t fixed[LEDGER_ENTRY_FIXED], struct ledger_e
  * where it stopped) when the rest is no entry, or more than the entries that the group has. */
 int ledger_group_next(struct ledger_group *g, struct ledger_entry *ret, uint64_t *ret_place);
 
+/* The bytes of one that ledger_group_next() gave: the fixed part, then the tail. */
+const uint8_t *ledger_entry_bytes(const struct ledger_entry *entry);
+
 uint64_t ledger_get_be(const uint8_t *at, int bytes);
 void ledger_put_be(uint8_t *at, int bytes, uint64_t n);

@@ -5,6 +5,7 @@
 #include "hsm/ledger_entry.h"
 #include "hsm/ledger_file.h"
 #include "hsm/ledger_index.h"
+#include "hsm/ledger_seals.h"
 #include "hsm/ledger_snapshot.h"
 #include "hsm/ledger_tally.h"
 
@@ -14,6 +15,7 @@ struct ledger {
     struct ledger_file file;
     struct ledger_tally tally;
     struct ledger_index cells[LEDGER_TABLES]; /* of what is behind the snapshot */
+    struct ledger_seals seals;                /* of the same */
     struct ledger_snapshot *snapshot;         /* or NULL */
     enum ledger_index_file snapshot_file;     /* the file it was read from ... */
     bool snapshot_kept;                       /* ... if there is one */
@@ -23,6 +25,7 @@ struct ledger {
     struct err fault; /* why nothing more is written and nothing can be looked up; or none */
     struct buf group; /* LEDGER_GROUP_HEADER bytes of room, then the payload to come */
     size_t waiting;
+    struct buf entry; /* the last one that was read back, with its tail */
 };
 
 /* Is it looked up there? */

@@ -31,7 +31,8 @@ int ledger_index_paths(struct ledger *l, const char *path, struct err *e)
 static int write_new(const struct ledger *l, int durable, struct err *e)
 {
     const char *path = l->index_path[LEDGER_INDEX_NEW];
-    const struct ledger_snapshot_parts parts = {&l->file, &l->tally, l->cells, l->snapshot};
+    const struct ledger_snapshot_parts parts = {
+            &l->file, &l->tally, l->cells, &l->seals, l->snapshot};
     int fd, r;
 
     unlink(path);
@@ -59,6 +60,7 @@ static int adopt(struct ledger *l, struct err *e)
             ledger_snapshot_close(&s);
             return -1;
         }
+    ledger_seals_drop(&l->seals, ledger_snapshot_end(s));
     ledger_snapshot_close(&l->snapshot);
     l->snapshot = s;
     l->snapshot_file = LEDGER_INDEX_NEW;

@@ -107,17 +107,24 @@ void ledger_scrub_free(struct ledger_scrub **ps)
     *ps = NULL;
 }
 
-static int same_place(void *ctx, uint64_t place, struct err *e)
+/* A seal that is not the entry's would end the ledger's use at the next look-up. */
+static int is_this(void *ctx, uint64_t place, uint64_t seal, struct err *e)
 {
+    const struct ledger_sealed *wanted = ctx;
+
     (void)e;
-    return place == *(const uint64_t *)ctx;
+    return place == wanted->place && seal == wanted->seal;
 }
 
 /* What is not found here would be issued again. */
 static int check_entry(void *ctx, uint64_t place, const struct ledger_entry *entry, struct err *e)
 {
     struct ledger *l = ctx;
+    struct ledger_sealed wanted = {.place = place};
 
+    if (ledger_seal(l->file.md, ledger_entry_bytes(entry), LEDGER_ENTRY_FIXED + entry->tail.len,
+                &wanted.seal, e) < 0)
+        return -1;
     for (int i = 0; i < LEDGER_TABLES; i++) {
         if (!ledger_is_in(entry, i))
             continue;
@@ -125,7 +132,7 @@ static int check_entry(void *ctx, uint64_t place, const struct ledger_entry *ent
         int found = ledger_index_has(&l->cells[i], hash, place);
 
         if (!found && l->snapshot)
-            found = ledger_snapshot_each(l->snapshot, i, hash, same_place, &place, e);
+            found = ledger_snapshot_each(l->snapshot, i, hash, is_this, &wanted, e);
         if (found < 0)
             return -1;
         if (!found)

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "hsm/ledger_file.h"
 #include "hsm/ledger_index.h"
+#include "hsm/ledger_seals.h"
 #include "hsm/ledger_tally.h"
 
 #define PAGE_CELLS 128
@@ -21,7 +22,7 @@
 /* 16 GB of ledger have a front of 12 MB; a larger one is not ours */
 #define FRONT_BYTES_MAX (256u << 20)
 
-static const char magic[16] = "KEYLINE-INDEX\n\1";
+static const char magic[16] = "KEYLINE-INDEX\n\2"; /* the last byte: change it with what is below */
 
 struct front {
     char magic[16];
@@ -32,6 +33,9 @@ struct front {
     uint64_t issued;                  /* in it */
     uint64_t sums;                    /* bytes of them */
     uint64_t seed[LEDGER_TABLES][2], cells[LEDGER_TABLES];
+};
+struct cell {
+    uint64_t cell, seal;
 };
 struct page {
     uint64_t first; /* the lowest cell in it */
@@ -85,7 +89,7 @@ static int digest(const void *bytes, size_t len, uint8_t ret[32], struct err *e)
 struct writer {
     int fd;
     uint64_t at;
-    uint64_t page[PAGE_CELLS];
+    struct cell page[PAGE_CELLS];
     size_t filled;
     struct buf pages; /* struct page, of both tables */
     struct buf out;   /* not written yet */
@@ -118,7 +122,7 @@ static int flush(struct writer *w, size_t until, struct err *e)
 
 static int end_page(struct writer *w, struct err *e)
 {
-    struct page p = {.first = w->page[0]};
+    struct page p = {.first = w->page[0].cell};
     uint8_t sum[32];
 
     if (w->filled == 0)
@@ -133,14 +137,14 @@ static int end_page(struct writer *w, struct err *e)
     return flush(w, 256u << 10, e);
 }
 
-static int put_cell(struct writer *w, uint64_t cell, struct err *e)
+static int put_cell(struct writer *w, struct cell cell, struct err *e)
 {
     w->page[w->filled++] = cell;
     return w->filled == PAGE_CELLS ? end_page(w, e) : 0;
 }
 
 static int read_page(struct ledger_snapshot *s, enum ledger_table table, size_t i,
-        uint64_t ret[PAGE_CELLS], size_t *ret_count, struct err *e)
+        struct cell ret[PAGE_CELLS], size_t *ret_count, struct err *e)
 {
     const struct table *t = &s->table[table];
     uint64_t at = t->offset + (uint64_t)i * PAGE_CELLS * sizeof *ret;
@@ -169,13 +173,20 @@ static int read_page(struct ledger_snapshot *s, enum ledger_table table, size_t 
     return 0;
 }
 
+static int put_new(struct writer *w, const struct ledger_seals *seals, uint64_t cell, struct err *e)
+{
+    return put_cell(
+            w, (struct cell){cell, ledger_seals_get(seals, cell & LEDGER_INDEX_PLACE_MAX)}, e);
+}
+
 /* The new cells, in rising order, among those of the base. */
 static int merge(struct writer *w, const struct ledger_snapshot_parts *p, enum ledger_table table,
         struct err *e)
 {
     size_t count = p->cells[table].used, at = 0, n;
     size_t base_pages = p->base ? p->base->table[table].pages : 0;
-    uint64_t *cells = calloc(count + 1, sizeof *cells), page[PAGE_CELLS];
+    uint64_t *cells = calloc(count + 1, sizeof *cells);
+    struct cell page[PAGE_CELLS];
     int r = -1;
 
     if (!cells) {
@@ -187,15 +198,15 @@ static int merge(struct writer *w, const struct ledger_snapshot_parts *p, enum l
         if (read_page(p->base, table, i, page, &n, e) < 0)
             goto out;
         for (size_t k = 0; k < n; k++) {
-            for (; at < count && cells[at] < page[k]; at++)
-                if (put_cell(w, cells[at], e) < 0)
+            for (; at < count && cells[at] < page[k].cell; at++)
+                if (put_new(w, p->seals, cells[at], e) < 0)
                     goto out;
             if (put_cell(w, page[k], e) < 0)
                 goto out;
         }
     }
     for (; at < count; at++)
-        if (put_cell(w, cells[at], e) < 0)
+        if (put_new(w, p->seals, cells[at], e) < 0)
             goto out;
     r = end_page(w, e);
 out:
@@ -272,7 +283,7 @@ static int read_front(struct ledger_snapshot *s, const char *path, struct err *e
             memcmp(s->front.magic, magic, sizeof magic) != 0 || s->front.order != OUR_ORDER)
         return useless(e, path, "this is not an index that this Keyline made");
     size = front_size(&s->front);
-    if (size == 0 || size + (s->front.cells[0] + s->front.cells[1]) * sizeof(uint64_t) !=
+    if (size == 0 || size + (s->front.cells[0] + s->front.cells[1]) * sizeof(struct cell) !=
                              (uint64_t)st.st_size)
         return useless(e, path, "it has a wrong size");
     if (buf_reserve(&s->bytes, size, &at, e) < 0)
@@ -320,7 +331,7 @@ static void lay_out(struct ledger_snapshot *s)
                 .offset = offset, .cells = f->cells[i], .pages = page_count(f->cells[i])};
         t->page = (const void *)at;
         at += t->pages * sizeof *t->page;
-        offset += t->cells * sizeof(uint64_t);
+        offset += t->cells * sizeof(struct cell);
     }
 }
 
@@ -421,7 +432,7 @@ int ledger_snapshot_each(struct ledger_snapshot *s, enum ledger_table table, uin
     const struct table *t = &s->table[table];
     uint64_t lowest = LEDGER_INDEX_CELL(hash, 0),
              highest = LEDGER_INDEX_CELL(hash, LEDGER_INDEX_PLACE_MAX);
-    uint64_t cells[PAGE_CELLS];
+    struct cell cells[PAGE_CELLS];
     size_t count;
     int r = 0;
 
@@ -430,9 +441,9 @@ int ledger_snapshot_each(struct ledger_snapshot *s, enum ledger_table table, uin
     for (size_t i = find_page(t, highest) + 1; i-- > 0 && r == 0;) {
         if (read_page(s, table, i, cells, &count, e) < 0)
             return -1;
-        while (count && r == 0 && cells[count - 1] >= lowest)
-            if (cells[--count] <= highest)
-                r = fn(ctx, cells[count] & LEDGER_INDEX_PLACE_MAX, e);
+        while (count && r == 0 && cells[count - 1].cell >= lowest)
+            if (cells[--count].cell <= highest)
+                r = fn(ctx, cells[count].cell & LEDGER_INDEX_PLACE_MAX, cells[count].seal, e);
         if (count)
             break;
     }

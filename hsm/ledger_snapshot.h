@@ -3,7 +3,7 @@
  *
  * File, in the machine's own byte order (another machine's is left aside): struct front (ledger_snapshot.c); the sums
  * (ledger_tally_encode()); for either table a list of its pages; SHA-256 of all this; then the tables. A table is the cells of
- * struct ledger_index in rising order, in pages of 1 KB. The list of pages has each one's first cell and its digest: what a
+ * struct ledger_index in rising order, each with its entry's seal (ledger_seals.h), in pages of 2 KB. The list of pages has each one's first cell and its digest: what a
  * look-up reads is checked against the digest at that moment, and only the front is read at the start. */
 #pragma once
 #include "hsm/ledger.h"
@@ -11,6 +11,7 @@
 struct ledger_file;
 struct ledger_head;
 struct ledger_index;
+struct ledger_seals;
 struct ledger_snapshot;
 struct ledger_tally;
 
@@ -21,6 +22,7 @@ struct ledger_snapshot_parts {
     const struct ledger_file *file;
     const struct ledger_tally *tally;
     const struct ledger_index *cells; /* LEDGER_TABLES of them: what is not in `base` */
+    const struct ledger_seals *seals; /* of the same */
     struct ledger_snapshot *base;     /* or NULL */
 };
 /* Writes it to the empty file fd, from its begin; does not sync it. */
@@ -45,6 +47,6 @@ const uint8_t *ledger_snapshot_digest(const struct ledger_snapshot *s);
 bool ledger_snapshot_damaged(const struct ledger_snapshot *s);
 /* Calls fn with the cells that have this hash, highest place first, until it gives something else than 0; that is returned.
  * -1, ERR_LEDGER: a page is not what it was. */
-typedef int (*ledger_cell_fn)(void *ctx, uint64_t place, struct err *e);
+typedef int (*ledger_cell_fn)(void *ctx, uint64_t place, uint64_t seal, struct err *e);
 int ledger_snapshot_each(struct ledger_snapshot *s, enum ledger_table table, uint64_t hash,
         ledger_cell_fn fn, void *ctx, struct err *e);

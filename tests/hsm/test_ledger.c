@@ -708,6 +708,51 @@ static void changed_entry_is_no_absence(void **state)
     buf_done(&whole);
 }
 
+/* Nor when what has changed is not what it is looked up by: a job, a serial, a byte of the certificate. */
+static void changed_entry_is_not_given(void **state)
+{
+    enum { COUNT = 20, FIXED = 104, TAIL = 40 };
+    struct buf whole = BUF_INIT, index = BUF_INIT;
+    struct err e = {0};
+    struct ledger *l = reopen();
+    struct ledger_entry x, got;
+    char tail[64], name[160];
+    size_t at = 0;
+
+    (void)state;
+    index_path(name);
+    add_many(l, 0, COUNT);
+    save(l);
+    ledger_close(&l);
+    ok(file_read(path, 1u << 20, &whole, &e));
+    ok(file_read(name, 1u << 20, &index, &e));
+    x = entry(7, tail, sizeof tail);
+    while (memcmp(whole.data + at + 24, x.device, sizeof x.device) != 0)
+        at++; /* header 8, job 16, device 16 */
+    for (size_t i = 4; i < FIXED + TAIL; i++) {
+        for (int running = 0; running < 2; running++) {
+            put_file(path, whole.data, whole.len);
+            put_file(name, index.data, index.len);
+            if (running) { /* the entries are behind the index */
+                unlink(name);
+                l = reopen();
+            }
+            whole.data[at + i] ^= 1;
+            put_file(path, whole.data, whole.len);
+            whole.data[at + i] ^= 1;
+            if (!running)
+                l = reopen();
+            assert_int_equal(ledger_unsaved(l), running ? COUNT : 0);
+            refused(ledger_find_device(l, x.device, &got, NULL, &e), LEDGER);
+            assert_int_equal(ledger_fault(l)->id, ERR_LEDGER);
+            refused(ledger_find_key(l, x.spki_sha256, &got, &e), LEDGER);
+            ledger_close(&l);
+        }
+    }
+    buf_done(&whole);
+    buf_done(&index);
+}
+
 /* A whole pass in small steps; -1 with e when it found something. */
 static int scrub(struct ledger *l, size_t bytes, struct err *e)
 {
@@ -791,9 +836,9 @@ static void scrub_finds_a_lying_index(void **state)
     ok(file_read(name, 1u << 20, &index, &e));
     /* a cell of the only page of the first table becomes its neighbour's copy, and all sums are made anew: the front ends
      * with its digest, before it are two pages' lists of 8 + 16 bytes, behind it the tables */
-    size_t front = index.len - 2 * 10 * 8;
-    memcpy(index.data + front, index.data + front + 8, 8);
-    EVP_Digest(index.data + front, 80, sum, NULL, EVP_sha256(), NULL);
+    size_t front = index.len - 2 * 10 * 16;
+    memcpy(index.data + front, index.data + front + 16, 16);
+    EVP_Digest(index.data + front, 160, sum, NULL, EVP_sha256(), NULL);
     memcpy(index.data + front - 32 - 2 * 24, index.data + front, 8);
     memcpy(index.data + front - 32 - 2 * 24 + 8, sum, 16);
     EVP_Digest(index.data, front - 32, sum, NULL, EVP_sha256(), NULL);
@@ -905,6 +950,7 @@ int main(void)
             LEDGER_TEST(rotten_index_is_left_aside),
             LEDGER_TEST(foreign_index_is_left_aside),
             LEDGER_TEST(changed_entry_is_no_absence),
+            LEDGER_TEST(changed_entry_is_not_given),
             LEDGER_TEST(scrub_finds_every_byte),
             LEDGER_TEST(scrub_finds_a_lying_index),
             LEDGER_TEST(long_reading_spills),

@@ -10,9 +10,6 @@
 #include "hsm/ledger.h"
 #include "hsm/order.h"
 
-/* Entries that one call looks at: some megabytes of the file, within a fraction of a second. */
-#define SCAN_MAX 20000
-
 static const char *const type_names[] = {
         [LEDGER_ISSUED] = "issued",
         [LEDGER_REFUSED] = "refused",
@@ -165,11 +162,11 @@ int ledger_json(struct ledger *l, const char *device, uint64_t before, unsigned 
         p.device = id;
     }
     p.entries = json_array();
-    if (ledger_read(l, before ? before : LEDGER_NEWEST, SCAN_MAX, on_entry, &p, e) < 0) {
+    if (ledger_read(l, before ? before : LEDGER_NEWEST, LEDGER_SCAN_MAX, on_entry, &p, e) < 0) {
         json_decref(p.entries);
         return -1;
     }
-    more = p.scanned == SCAN_MAX || json_array_size(p.entries) == p.limit;
+    more = p.scanned == LEDGER_SCAN_MAX || json_array_size(p.entries) == p.limit;
     o = json_pack("{s:o,s:o}", "entries", p.entries, "next",
             more ? json_integer((json_int_t)p.last) : json_null());
     text = o ? json_dumps(o, JSON_COMPACT) : NULL;

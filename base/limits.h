@@ -42,6 +42,10 @@
 #define CERT_BYTES_MAX        8192u
 #define CRL_BYTES_MAX         (64 << 20)           /* over a million revocations; a device downloads it whole */
 #define CRL_DAYS_MAX          365                  /* longer, a revocation is hardly one */
+#define CRL_FRESH_MS          10000                /* a younger list is not made anew on demand */
+#define CRL_PACE_MS           1000                 /* between two lists of a CA, at least ... */
+#define CRL_PACE_TIMES        20                   /* ... or so many times what the last one took ... */
+#define CRL_PACE_MAX_MS       10000                /* ... but no longer: a call that waits for one is answered in time */
 #define CRL_LOOK_MS           600000               /* is a CRL due? the wall clock may have been set meanwhile */
 #define CHAIN_BYTES_MAX       32768u
 #define CA_RETIRED_MAX        16u                  /* 20 years each; all chains fit into one bus message */

@@ -1,7 +1,8 @@
 /* When a CRL is due, and how it comes into the world: built, signed, recorded in the ledger, and only
  * then published, so that no number is ever given twice. One at a time; whatever goes wrong is tried
- * again with a growing pause, and said in the status meanwhile. Must never publish a list that is
- * older than the one before it, whatever the clock does. */
+ * again with a growing pause, and said in the status meanwhile. Lists keep a pace, so that no rate of
+ * revocations or of people's wishes takes the signer's time. Must never publish a list that is older than
+ * the one before it, whatever the clock does. */
 #include "hsm/crl_keeper.h"
 #include <limits.h>
 #include <openssl/evp.h>
@@ -31,7 +32,8 @@ struct list {
     bool wanted;           /* by a person, now */
     bool damaged;          /* the file is not what the ledger says; seen at the start */
     unsigned failures;     /* in a row */
-    int64_t not_before_ms; /* monotonic: the pause after a failure */
+    int64_t not_before_ms; /* monotonic: the pause after a failure ... */
+    int64_t pace_ms;       /* ... and the one after any attempt, which nobody can skip */
     struct err error;
 };
 struct waiter {
@@ -45,6 +47,7 @@ struct crl_keeper {
     size_t count;
     sd_event_source *timer;
     struct list *making; /* NULL: none is being signed */
+    int64_t took_ms;     /* of the loop's time */
     struct ledger_crl next;
     struct buf tbs;
     struct waiter *waiters;
@@ -78,6 +81,16 @@ static int64_t renewal_ms(const struct crl_keeper *k, const struct ledger_crl *l
            min_i64(k->parts.valid_ms, last->next_update_ms - last->this_update_ms) / 2;
 }
 
+/* Nobody who wants a list gets more out of a new one. */
+static bool is_fresh(const struct crl_keeper *k, const struct list *l, int64_t now_ms)
+{
+    const struct ledger_crl *last = ledger_last_crl(k->parts.ledger, l->id);
+    int64_t age_ms = last ? now_ms - last->this_update_ms : -1;
+
+    return age_ms >= 0 && age_ms < CRL_FRESH_MS && is_published(l) &&
+           ledger_revoked_count(k->parts.ledger, l->id) == last->entries;
+}
+
 static bool is_due(const struct crl_keeper *k, const struct list *l, int64_t now_ms)
 {
     const struct ledger_crl *last = ledger_last_crl(k->parts.ledger, l->id);
@@ -106,10 +119,11 @@ static void answer_all(struct crl_keeper *k, const struct err *why)
 
 static void settle(struct crl_keeper *k, struct list *l, const struct err *why)
 {
-    int64_t pause_ms = BACKOFF_MIN_MS;
-    bool wanted = false;
+    int64_t pause_ms = BACKOFF_MIN_MS, now_ms = k->parts.up_ms();
 
-    l->wanted = false;
+    l->pace_ms = now_ms + min_i64(CRL_PACE_MAX_MS, CRL_PACE_TIMES * k->took_ms > CRL_PACE_MS
+                                                           ? CRL_PACE_TIMES * k->took_ms
+                                                           : CRL_PACE_MS);
     k->making = NULL;
     buf_done(&k->tbs);
     if (!why) {
@@ -120,16 +134,14 @@ static void settle(struct crl_keeper *k, struct list *l, const struct err *why)
         if (l->error.id != why->id)
             log_err(LOG_ERR, "crl-not-published", why);
         l->error = *why;
+        l->wanted = false;
         for (unsigned i = 0; i < l->failures && pause_ms < BACKOFF_MAX_MS; i++)
             pause_ms *= 2;
         l->failures++;
-        l->not_before_ms = time_monotonic_ms() + min_i64(pause_ms, BACKOFF_MAX_MS);
-    }
-    for (size_t i = 0; i < k->count; i++)
-        wanted |= k->lists[i].wanted;
-    if (why || !wanted)
+        l->not_before_ms = now_ms + min_i64(pause_ms, BACKOFF_MAX_MS);
         answer_all(k, why);
-    look_in(k, 0);
+    }
+    look_in(k, 0); /* which answers when all that were wanted are there */
 }
 
 /* ---- how */
@@ -205,6 +217,7 @@ static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct er
 {
     struct crl_keeper *k = ctx;
     struct list *l = k->making;
+    int64_t begun_ms = k->parts.up_ms();
     const struct cert_bytes tbs = {k->tbs.data, k->tbs.len}, signature = {sig, len};
     struct buf der = BUF_INIT;
     struct err e = {0};
@@ -218,23 +231,35 @@ static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct er
     else
         l->damaged = true; /* recorded, perhaps, but not there */
     buf_done(&der);
+    k->took_ms += k->parts.up_ms() - begun_ms;
     settle(k, l, e.id ? &e : NULL);
 }
 
 static void make(struct crl_keeper *k, struct list *l)
 {
+    int64_t begun_ms = k->parts.up_ms();
     struct err e = {0};
+    int r;
 
     k->making = l;
+    l->wanted = false; /* who wants one from now on may know of a later revocation */
+    r = build(k, l, &e);
+    k->took_ms = k->parts.up_ms() - begun_ms;
     /* on success on_signed() may have been called already */
-    if (build(k, l, &e) < 0 ||
-            k->parts.sign(k->parts.ctx, l->ca, k->tbs.data, k->tbs.len, on_signed, k, &e) < 0)
+    if (r < 0 || k->parts.sign(k->parts.ctx, l->ca, k->tbs.data, k->tbs.len, on_signed, k, &e) < 0)
         settle(k, l, &e);
+}
+
+/* When it may be made, monotonic. After a failure a person need not wait for the next try. */
+static int64_t ready_ms(const struct list *l)
+{
+    return l->wanted || l->pace_ms > l->not_before_ms ? l->pace_ms : l->not_before_ms;
 }
 
 static void look(struct crl_keeper *k)
 {
     int64_t now_ms = k->parts.now_ms(), wait_ms = CRL_LOOK_MS;
+    bool wanted = false;
 
     if (k->making)
         return; /* its end looks again */
@@ -242,16 +267,22 @@ static void look(struct crl_keeper *k)
         return; /* of an old copy a list would lack revocations; crl_keeper_resume() looks again */
     for (size_t i = 0; i < k->count; i++) {
         struct list *l = &k->lists[i];
-        int64_t pause_ms = l->not_before_ms - time_monotonic_ms();
+        int64_t pause_ms;
 
+        if (l->wanted && is_fresh(k, l, now_ms))
+            l->wanted = false;
+        wanted |= l->wanted;
         if (!is_due(k, l, now_ms))
             continue;
-        if (pause_ms <= 0 || l->wanted) {
+        pause_ms = ready_ms(l) - k->parts.up_ms();
+        if (pause_ms <= 0) {
             make(k, l);
             return;
         }
         wait_ms = min_i64(wait_ms, pause_ms);
     }
+    if (!wanted)
+        answer_all(k, NULL);
     if (k->parts.rest)
         k->parts.rest(k->parts.ctx);
     look_in(k, wait_ms);

@@ -23,6 +23,7 @@ struct crl_keeper_parts {
     int64_t valid_ms;        /* from thisUpdate to nextUpdate */
     void *ctx;               /* of the calls below */
     int64_t (*now_ms)(void); /* Unix */
+    int64_t (*up_ms)(void);  /* monotonic */
     /* Signs with this CA's key, as workers_sign(). */
     int (*sign)(void *ctx, const struct ca *ca, const void *bytes, size_t len,
             void (*done)(void *ctx, const uint8_t *sig, size_t len, const struct err *e),
@@ -45,11 +46,13 @@ struct crl_status {
 int crl_keeper_open(const struct crl_keeper_parts *p, struct crl_keeper **ret, struct err *e);
 /* After the workers: their callbacks must not come any more. Who waits gets ERR_UNAVAILABLE. */
 void crl_keeper_close(struct crl_keeper **k);
-/* A revocation is durable. Several in a row make one CRL. */
+/* A revocation is durable. Several in a row make one CRL: after a list its CA's next one has to wait, for a second or for
+ * twenty times what the signer's loop had to do for the last one, so that no rate of revocations takes the signer's time. */
 void crl_keeper_revoked(struct crl_keeper *k);
 /* The ledger is vouched for (ledger_vouched()): before, none is made. */
 void crl_keeper_resume(struct crl_keeper *k);
-/* New CRLs of all CAs now; done is called once, when they are published or when one cannot be. */
+/* New CRLs of all CAs as soon as they may be made; one that is younger than CRL_FRESH_MS and lacks no revocation is as good as
+ * a new one. done is called once, from the event loop, when they are published or when one cannot be. */
 int crl_keeper_renew(struct crl_keeper *k, void (*done)(void *ctx, const struct err *e), void *ctx,
         struct err *e);
 /* i from 0, the active CA first; false when there is no such CA. */

@@ -62,6 +62,7 @@ int signer_crls_open(struct signer *s, struct err *e)
             .valid_ms = config_num(s->config, "signer", "crl_days") * DAY_MS,
             .ctx = s,
             .now_ms = time_now_ms,
+            .up_ms = time_monotonic_ms,
             .sign = sign,
             .record = record,
             .rest = rest,

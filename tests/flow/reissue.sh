@@ -134,9 +134,13 @@ grep -qx "issued=$((2 * count + 1))" "$test_dir/ledger" || die "the ledger does 
 grep -qx "revoked=$((count + 2))" "$test_dir/ledger" || die "the ledger does not list what was revoked: $(cat "$test_dir/ledger")"
 grep -qx "withdrawn=1" "$test_dir/ledger" || die "the ledger does not list the withdrawal"
 [ "$(keyline ca ledger --device "$name" --limit 2 --json | jq '.entries | length')" = 2 ] || die "a device's entries are not found"
+wait_until 20 "a list that lacks nothing" crl_is revoked $((count + 2))
 number=$(crl number)
+sleep 10 # a younger list would be given out as it is
 keyline ca crl --now --out "$test_dir/new.crl"
 [ "$(crl number)" -eq $((number + 1)) ] || die "no new CRL on demand"
+keyline ca crl --now --out "$test_dir/new.crl"
+[ "$(crl number)" -eq $((number + 1)) ] || die "a CRL that was just made is made again"
 openssl crl -inform DER -in "$test_dir/new.crl" -noout -verify -CAfile "$KEYLINE_ROOT/etc/ca/chain.pem" 2>/dev/null ||
     die "the CRL that was given out does not verify"
 wait_until 30 "everything is upstream" synced

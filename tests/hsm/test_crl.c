@@ -1,4 +1,4 @@
-/* CRLs: the bytes, and when they come. The keeper runs on a real ledger and a real event loop; the clock is ours, and the
+/* CRLs: the bytes, and when they come. The keeper runs on a real ledger and a real event loop; the clocks are ours, and the
  * CA's key signs in this process, at once or when the test lets it. */
 #include <fcntl.h>
 #include <openssl/pem.h>
@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/file.h"
+#include "base/limits.h"
 #include "base/text.h"
 #include "hsm/ca.h"
 #include "hsm/crl.h"
@@ -30,6 +31,8 @@ static struct bench {
     EVP_PKEY *keys[2];
     struct ca_set set;
     int64_t now_ms;
+    int64_t skipped_ms, record_ms; /* of the time since boot; and what a record takes of it */
+    bool still;                    /* it stands */
     size_t signatures, rests;
     enum err_id fail; /* of the next signatures */
     /* one that is held back */
@@ -43,6 +46,11 @@ static struct bench {
 static int64_t now_ms(void)
 {
     return b.now_ms;
+}
+
+static int64_t up_ms(void)
+{
+    return (b.still ? 0 : time_monotonic_ms()) + b.skipped_ms;
 }
 
 static void give(const struct ca *ca, const void *bytes, size_t len,
@@ -89,6 +97,7 @@ static void let_go(void)
 static int record(void *ctx, const struct ledger_entry *entry, struct err *e)
 {
     (void)ctx;
+    b.skipped_ms += b.record_ms;
     return ledger_add(b.ledger, entry, e) < 0 ? -1 : ledger_commit(b.ledger, e);
 }
 
@@ -138,6 +147,7 @@ static void open_keeper(void)
             .dir = b.crls,
             .valid_ms = VALID_MS,
             .now_ms = now_ms,
+            .up_ms = up_ms,
             .sign = sign,
             .record = record,
             .rest = rest};
@@ -149,7 +159,8 @@ static void open_keeper(void)
 /* What is to be done at once is done. */
 static void turn(void)
 {
-    while (sd_event_run(b.event, 50000) > 0)
+    /* while the clock stands the keeper may wait for a millisecond again and again */
+    for (int i = 0; i < 100 && sd_event_run(b.event, 50000) > 0; i++)
         ;
 }
 
@@ -279,9 +290,17 @@ static void revoke_quietly(size_t ca, uint32_t serial, uint8_t reason)
     ok(ledger_add(b.ledger, &entry, &e));
 }
 
+/* The pause after a list is over, and that after a failure. */
+static void rested(void)
+{
+    b.skipped_ms += b.still ? 0 : 600000;
+}
+
 static void revoke_cert(size_t ca, uint32_t serial, uint8_t reason)
 {
     struct err e = {0};
+
+    rested();
 
     revoke_quietly(ca, serial, reason);
     ok(ledger_commit(b.ledger, &e));
@@ -352,6 +371,7 @@ static void many(void **state)
     getrusage(RUSAGE_SELF, &usage);
     before = usage.ru_maxrss;
     start = time_monotonic_ms();
+    rested();
     crl_keeper_revoked(b.keeper);
     turn();
     print_message("a CRL of %d entries took %lld ms\n", MANY,
@@ -403,6 +423,13 @@ static void from_the_first_start_on(void **state)
     assert_int_equal(b.signatures, 1);
 }
 
+/* The keeper wakes by itself; here the waiting is cut short, as a restart or any other event would. */
+static void look_now(void)
+{
+    crl_keeper_revoked(b.keeper);
+    turn();
+}
+
 static void on_each_revocation(void **state)
 {
     (void)state;
@@ -416,7 +443,8 @@ static void on_each_revocation(void **state)
     assert_int_equal(look_at(0).entries, 0);
     b.hold = false;
     let_go();
-    turn();
+    rested();
+    look_now();
     /* the rest together */
     assert_int_equal(look_at(0).entries, 49);
     assert_int_equal(look_at(0).number, 3);
@@ -430,19 +458,13 @@ static void on_each_revocation(void **state)
     assert_int_equal(look_at(0).number, 4);
 }
 
-/* The keeper wakes by itself; here the waiting is cut short, as a restart or any other event would. */
-static void look_now(void)
-{
-    crl_keeper_revoked(b.keeper);
-    turn();
-}
-
 static void on_schedule(void **state)
 {
     int64_t start = b.now_ms;
 
     (void)state;
     turn();
+    rested();
     b.now_ms = start + VALID_MS / 2 - 1000;
     look_now();
     assert_int_equal(b.signatures, 1);
@@ -465,6 +487,7 @@ static void clock_that_goes_back(void **state)
     (void)state;
     turn();
     before = look_at(0).this_update;
+    rested();
     b.now_ms -= 400 * DAY_MS;
     look_now();
     assert_int_equal(b.signatures, 1);
@@ -491,6 +514,7 @@ static void file_is_lost(void **state)
     (void)state;
     turn();
     path_of(0, path);
+    rested();
     unlink(path);
     look_now();
     assert_int_equal(look_at(0).number, 2);
@@ -537,6 +561,8 @@ static void on_demand(void **state)
     restart();
     turn();
     assert_int_equal(b.signatures, 2);
+    rested();
+    b.now_ms += CRL_FRESH_MS;
     ok(crl_keeper_renew(b.keeper, on_renewed, NULL, &e));
     ok(crl_keeper_renew(b.keeper, on_renewed, NULL, &e));
     turn();
@@ -544,10 +570,114 @@ static void on_demand(void **state)
     assert_int_equal(told_error, ERR_NONE);
     assert_int_equal(b.signatures, 4);
     b.fail = ERR_TOKEN;
+    rested();
+    b.now_ms += CRL_FRESH_MS;
     ok(crl_keeper_renew(b.keeper, on_renewed, NULL, &e));
     turn();
     assert_int_equal(told, 3);
     assert_int_equal(told_error, ERR_TOKEN);
+}
+
+static void ask(void)
+{
+    struct err e = {0};
+
+    told = 0;
+    ok(crl_keeper_renew(b.keeper, on_renewed, NULL, &e));
+    turn();
+}
+
+/* A list that is young and complete is as good as a new one: asking costs no entry and no signature. */
+static void fresh_on_demand(void **state)
+{
+    char path[PATH_MAX];
+
+    (void)state;
+    turn();
+    for (int i = 0; i < 50; i++) {
+        rested();
+        ask();
+        assert_int_equal(told, 1);
+        assert_int_equal(told_error, ERR_NONE);
+    }
+    assert_int_equal(b.signatures, 1);
+    b.now_ms += CRL_FRESH_MS - 1;
+    ask();
+    assert_int_equal(look_at(0).number, 1);
+    b.now_ms++;
+    ask();
+    assert_int_equal(told, 1);
+    assert_int_equal(look_at(0).number, 2);
+    /* a young one that is not there, or not complete, is made */
+    path_of(0, path);
+    unlink(path);
+    rested();
+    ask();
+    assert_int_equal(look_at(0).number, 3);
+    b.hold = true;
+    revoke_cert(0, 1, 4);
+    turn(); /* a list with one is being signed, when another is revoked and its list is wanted */
+    revoke_quietly(0, 2, 4);
+    assert_int_equal(ledger_commit(b.ledger, NULL), 0);
+    ask();
+    b.hold = false;
+    let_go();
+    turn();
+    assert_int_equal(told, 0);
+    assert_int_equal(look_at(0).entries, 1);
+    rested();
+    look_now();
+    assert_int_equal(told, 1);
+    assert_int_equal(look_at(0).entries, 2);
+}
+
+/* Revocations come as fast as somebody wants; lists do not. */
+static void lists_keep_a_pace(void **state)
+{
+    (void)state;
+    b.still = true;
+    turn();
+    for (uint32_t i = 0; i < 20; i++) {
+        revoke_cert(0, i, 4);
+        turn();
+    }
+    ask(); /* nobody can hurry it */
+    b.skipped_ms += CRL_PACE_MS - 1;
+    look_now();
+    assert_int_equal(b.signatures, 1);
+    assert_int_equal(told, 0);
+    b.skipped_ms++;
+    b.record_ms = 100; /* this one takes its time */
+    look_now();
+    assert_int_equal(b.signatures, 2);
+    assert_int_equal(told, 1);
+    assert_int_equal(look_at(0).entries, 20);
+    revoke_cert(0, 20, 4);
+    b.skipped_ms += 100 * CRL_PACE_TIMES - 1;
+    look_now();
+    assert_int_equal(b.signatures, 2);
+    b.skipped_ms++;
+    b.record_ms = 100000; /* and this one far too much */
+    look_now();
+    assert_int_equal(look_at(0).entries, 21);
+    revoke_cert(0, 21, 4);
+    b.skipped_ms += CRL_PACE_MAX_MS - 1;
+    look_now();
+    assert_int_equal(look_at(0).entries, 21);
+    b.skipped_ms++;
+    look_now();
+    assert_int_equal(look_at(0).entries, 22);
+    /* it needs no event to wake up */
+    b.still = false;
+    b.record_ms = 0;
+    revoke_cert(0, 22, 4);
+    turn();
+    revoke_quietly(0, 23, 4);
+    assert_int_equal(ledger_commit(b.ledger, NULL), 0);
+    crl_keeper_revoked(b.keeper);
+    for (int i = 0; i < 400 && look_at(0).entries < 24; i++)
+        turn();
+    assert_int_equal(look_at(0).entries, 24);
 }
 
 /* Two CAs: each has its own list, the numbers are never the same. */
@@ -575,6 +705,7 @@ static void retired_too(void **state)
     /* a CA that is over needs none */
     b.cas[1].not_after = b.now_ms / 1000 + 86400;
     b.now_ms += 2 * VALID_MS;
+    rested();
     look_now();
     assert_int_equal(look_at(0).number, 4);
     assert_int_equal(look_at(1).number, 3);
@@ -620,7 +751,7 @@ static void disk_is_away(void **state)
     assert_true(crl_keeper_status(b.keeper, 0, &s));
     assert_true(s.error.id != ERR_NONE);
     assert_int_equal(rename(away, b.crls), 0);
-    for (int i = 0; i < 100 && s.error.id; i++) {
+    for (int i = 0; i < 400 && s.error.id; i++) {
         turn();
         crl_keeper_status(b.keeper, 0, &s);
     }
@@ -656,6 +787,8 @@ int main(int argc, char **argv)
             TEST(clock_that_goes_back),
             TEST(file_is_lost),
             TEST(on_demand),
+            TEST(fresh_on_demand),
+            TEST(lists_keep_a_pace),
             TEST(retired_too),
             TEST(token_is_away),
             TEST(disk_is_away),

@@ -204,10 +204,13 @@ const struct ledger_revoked *ledger_revoked(const struct ledger *l, size_t *ret_
 const struct ledger_revoked *ledger_find_revoked(
         const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES])
 {
-    for (size_t i = 0; i < l->tally.revoked_count; i++)
-        if (memcmp(l->tally.revoked[i].serial, serial, CERT_SERIAL_BYTES) == 0)
-            return &l->tally.revoked[i];
-    return NULL;
+    return ledger_tally_revoked(&l->tally, serial);
+}
+
+bool ledger_had(const struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
+        const uint8_t job[LEDGER_ID_BYTES])
+{
+    return ledger_tally_had(&l->tally, device, job);
 }
 
 uint64_t ledger_crl_number(const struct ledger *l)

@@ -122,6 +122,9 @@ const struct ledger_revoked *ledger_revoked(const struct ledger *l, size_t *ret_
 /* NULL: it is not revoked. Holds until the next commit, too. */
 const struct ledger_revoked *ledger_find_revoked(
         const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES]);
+/* The device had a certificate from this job that is revoked. */
+bool ledger_had(const struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
+        const uint8_t job[LEDGER_ID_BYTES]);
 /* The highest number of a CRL so far, of whichever CA; 0: none. */
 uint64_t ledger_crl_number(const struct ledger *l);
 /* The tail of a refused entry: the error's name and message, printable, cut off at LEDGER_REFUSAL_MAX. */

@@ -9,12 +9,16 @@
 int ledger_tally_init(struct ledger_tally *t, struct err *e)
 {
     *t = (struct ledger_tally){0};
-    return ledger_index_init(&t->by_job, e);
+    return ledger_index_init(&t->by_job, e) < 0 || ledger_index_init(&t->by_serial, e) < 0
+                   ? -1
+                   : ledger_index_init(&t->by_device, e);
 }
 
 void ledger_tally_done(struct ledger_tally *t)
 {
     ledger_index_done(&t->by_job);
+    ledger_index_done(&t->by_serial);
+    ledger_index_done(&t->by_device);
     free(t->jobs);
     free(t->revoked);
     free(t->blocks);
@@ -46,7 +50,10 @@ int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e)
             grow(&t->cas, sizeof *t->cas, t->ca_count, entries, &t->ca_cap, e) < 0 ||
             grow(&t->blocks, sizeof *t->blocks, t->block_count, 1, &t->block_cap, e) < 0)
         return -1;
-    return ledger_index_reserve(&t->by_job, entries, e);
+    return ledger_index_reserve(&t->by_job, entries, e) < 0 ||
+                           ledger_index_reserve(&t->by_serial, entries, e) < 0
+                   ? -1
+                   : ledger_index_reserve(&t->by_device, entries, e);
 }
 
 void ledger_tally_group(struct ledger_tally *t, uint64_t at)
@@ -108,6 +115,15 @@ static void add_crl(struct ledger_tally *t, const struct ledger_entry *entry)
     ledger_crl_read(entry, &ca_of(t, entry->tail.bytes)->crl);
 }
 
+/* The newest one. */
+static void index_revoked(struct ledger_tally *t)
+{
+    const struct ledger_revoked *v = &t->revoked[t->revoked_count - 1];
+
+    ledger_index_add(&t->by_serial, v->serial, t->revoked_count);
+    ledger_index_add(&t->by_device, v->device, t->revoked_count);
+}
+
 static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry)
 {
     struct ledger_revoked *v = &t->revoked[t->revoked_count++];
@@ -119,6 +135,7 @@ static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry
     memcpy(v->serial, entry->serial, sizeof v->serial);
     memcpy(v->job, entry->job, sizeof v->job);
     memcpy(v->device, entry->device, sizeof v->device);
+    index_revoked(t);
 }
 
 void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry, uint64_t place)
@@ -162,6 +179,49 @@ const struct ledger_ca *ledger_tally_ca(
         if (memcmp(t->cas[i].crl.ca, ca, CERT_KEY_ID_BYTES) == 0)
             return &t->cas[i];
     return NULL;
+}
+
+struct revoked_search {
+    const struct ledger_tally *t;
+    const uint8_t *job; /* match_device() alone looks at it */
+};
+
+static int match_serial(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
+{
+    const struct revoked_search *s = ctx;
+
+    (void)e;
+    return memcmp(s->t->revoked[place - 1].serial, key, CERT_SERIAL_BYTES) == 0;
+}
+
+static int match_device(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
+{
+    const struct revoked_search *s = ctx;
+    const struct ledger_revoked *v = &s->t->revoked[place - 1];
+
+    (void)e;
+    return memcmp(v->device, key, LEDGER_ID_BYTES) == 0 &&
+           memcmp(v->job, s->job, LEDGER_ID_BYTES) == 0;
+}
+
+const struct ledger_revoked *ledger_tally_revoked(
+        const struct ledger_tally *t, const uint8_t serial[CERT_SERIAL_BYTES])
+{
+    struct revoked_search s = {t, NULL};
+    uint64_t place;
+
+    return ledger_index_find(&t->by_serial, serial, match_serial, &s, &place, NULL) == 1
+                   ? &t->revoked[place - 1]
+                   : NULL;
+}
+
+bool ledger_tally_had(const struct ledger_tally *t, const uint8_t device[LEDGER_ID_BYTES],
+        const uint8_t job[LEDGER_ID_BYTES])
+{
+    struct revoked_search s = {t, job};
+    uint64_t place;
+
+    return ledger_index_find(&t->by_device, device, match_device, &s, &place, NULL) == 1;
 }
 
 /* ---- as bytes */
@@ -230,7 +290,9 @@ int ledger_tally_decode(struct ledger_tally *t, const uint8_t *bytes, size_t len
             grow(&t->revoked, sizeof *t->revoked, 0, s.revoked, &t->revoked_cap, e) < 0 ||
             grow(&t->cas, sizeof *t->cas, 0, s.cas, &t->ca_cap, e) < 0 ||
             grow(&t->blocks, sizeof *t->blocks, 0, s.blocks, &t->block_cap, e) < 0 ||
-            ledger_index_reserve(&t->by_job, s.jobs, e) < 0)
+            ledger_index_reserve(&t->by_job, s.jobs, e) < 0 ||
+            ledger_index_reserve(&t->by_serial, s.revoked, e) < 0 ||
+            ledger_index_reserve(&t->by_device, s.revoked, e) < 0)
         return -1;
     t->counts = s.counts;
     t->crl_number = s.crl_number;
@@ -239,7 +301,10 @@ int ledger_tally_decode(struct ledger_tally *t, const uint8_t *bytes, size_t len
     at = take(t->revoked, sizeof *t->revoked, s.revoked, at);
     at = take(t->cas, sizeof *t->cas, s.cas, at);
     take(t->blocks, sizeof *t->blocks, s.blocks, at);
-    t->revoked_count = s.revoked;
+    while (t->revoked_count < s.revoked) {
+        t->revoked_count++;
+        index_revoked(t);
+    }
     t->ca_count = s.cas;
     t->block_count = s.blocks;
     for (; t->job_count < s.jobs; t->job_count++)

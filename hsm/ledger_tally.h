@@ -25,7 +25,8 @@ struct ledger_tally {
     uint64_t *
             blocks; /* where some groups begin, LEDGER_BLOCK_BYTES apart or more: ways into the file */
     size_t block_count, block_cap;
-    struct ledger_index by_job; /* its places are numbers in jobs, from 1 */
+    struct ledger_index by_job;               /* its places are numbers in jobs, from 1 */
+    struct ledger_index by_serial, by_device; /* the same in revoked */
 };
 
 #define LEDGER_BLOCK_BYTES (1u << 20)
@@ -43,6 +44,12 @@ const struct ledger_job *ledger_tally_job(
 /* NULL: nothing of it was revoked, and it has no CRL. */
 const struct ledger_ca *ledger_tally_ca(
         const struct ledger_tally *t, const uint8_t ca[CERT_KEY_ID_BYTES]);
+/* NULL: it is not revoked. */
+const struct ledger_revoked *ledger_tally_revoked(
+        const struct ledger_tally *t, const uint8_t serial[CERT_SERIAL_BYTES]);
+/* A certificate that this device had from this job is revoked. */
+bool ledger_tally_had(const struct ledger_tally *t, const uint8_t device[LEDGER_ID_BYTES],
+        const uint8_t job[LEDGER_ID_BYTES]);
 /* As bytes, for this machine and this Keyline. */
 int ledger_tally_encode(const struct ledger_tally *t, struct buf *out, struct err *e);
 /* Into an empty tally. ERR_LEDGER when these are not the bytes of one. */

@@ -21,13 +21,7 @@ static bool same_id(const uint8_t *a, const uint8_t *b)
  * list knows all the jobs the device ever got one from. */
 static bool served_before(const struct ledger *l, const struct request *r)
 {
-    size_t count;
-    const struct ledger_revoked *v = ledger_revoked(l, &count);
-
-    for (size_t i = 0; i < count; i++)
-        if (same_id(v[i].device, r->entry.device) && same_id(v[i].job, r->entry.job))
-            return true;
-    return false;
+    return ledger_had(l, r->entry.device, r->entry.job);
 }
 
 int past_judge(struct ledger *l, const struct request *r, enum past *ret,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "hsm/ledger.h"
 #include "hsm/ledger_index.h"
 #include "hsm/ledger_scrub.h"
@@ -887,6 +888,48 @@ static void long_reading_spills(void **state)
     ledger_close(&l);
 }
 
+/* Among many that are revoked each is found, and none that is not; with an index and without. */
+static void revoked_among_many(void **state)
+{
+    enum { COUNT = 100000 };
+    uint8_t ca[CERT_KEY_ID_BYTES] = {7}, other[LEDGER_ID_BYTES] = {9};
+    struct ledger_entry x = {.type = LEDGER_REVOKED, .tail = {ca, sizeof ca}};
+    struct ledger *l = reopen();
+    struct err e = {0};
+    int64_t begun;
+
+    (void)state;
+    for (unsigned i = 0; i < COUNT; i++) {
+        memcpy(x.serial, &i, sizeof i);
+        memcpy(x.device + 4, &i, sizeof i);
+        memcpy(x.job + 8, &i, sizeof i);
+        x.reason = (uint8_t)(i % 5);
+        ok(ledger_add(l, &x, &e));
+        if (ledger_waiting(l) == 10000)
+            ok(ledger_commit(l, &e));
+    }
+    for (int round = 0; round < 2; round++) {
+        begun = time_monotonic_ms();
+        for (unsigned i = 0; i < 2 * COUNT; i++) {
+            memcpy(x.serial, &i, sizeof i);
+            memcpy(x.device + 4, &i, sizeof i);
+            memcpy(x.job + 8, &i, sizeof i);
+            const struct ledger_revoked *v = ledger_find_revoked(l, x.serial);
+
+            assert_int_equal(v != NULL, i < COUNT);
+            assert_true(!v || v->reason == i % 5);
+            assert_int_equal(ledger_had(l, x.device, x.job), i < COUNT);
+            assert_false(ledger_had(l, x.device, other));
+        }
+        /* some 0.1 s: none of these look-ups goes through all that are revoked */
+        assert_true(time_monotonic_ms() - begun < 5000);
+        save(l);
+        ledger_close(&l);
+        l = reopen();
+    }
+    ledger_close(&l);
+}
+
 /* A key that was made is found as such, before and after it is certified; it is no certificate. */
 static void made_keys(void **state)
 {
@@ -944,6 +987,7 @@ int main(void)
             LEDGER_TEST(failed_sync_is_not_believed_later),
             LEDGER_TEST(many_entries),
             LEDGER_TEST(made_keys),
+            LEDGER_TEST(revoked_among_many),
             LEDGER_TEST(read_newest_first),
             LEDGER_TEST(index_spares_reading),
             LEDGER_TEST(newest_of_a_device),

@@ -185,7 +185,8 @@ void doctor_check_crls(const struct doctor *d, struct doctor_finding *f)
     if (dir)
         closedir(dir);
     if (count && count < 1 + sk_X509_num(d->ca.retired))
-        doctor_find(f, DOCTOR_WARN, "'keyline ca crl --now' makes what is missing, and so does a start of the signer.",
+        doctor_find(f, DOCTOR_WARN,
+                "'keyline ca crl --now' makes what is missing, and so does a start of the signer.",
                 "%d CRLs for %d CAs", count, 1 + sk_X509_num(d->ca.retired));
 }
 

@@ -372,8 +372,14 @@ static void reissues_at_once(void **state)
     prepare(&callers[1], 0, keys[1]);
     use_job(JOB_C, true);
     prepare(&callers[2], 0, keys[2]);
+    /* in one moment: none is done before the last has come, or that one would rightly replace it */
+    station_wait_ready(&st, 2);
+    station_fault(&st, "hang");
     for (size_t i = 0; i < 3; i++)
         send_off(&crowd, &callers[i]);
+    sd_bus_flush(crowd.bus);
+    crowd_wait(&crowd, 2);
+    station_fault(&st, "");
     crowd_wait(&crowd, 3);
     assert_true(callers[0].cert.len > 0);
     assert_int_equal(callers[1].error, ERR_KEY_CHANGED);

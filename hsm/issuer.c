@@ -28,6 +28,7 @@
 #define GROUP_MAX                                                                                  \
     256 /* certificates that one fdatasync makes durable; more would only lengthen the wait */
 #define ISSUANCES_MAX 1024 /* under way at a time: 16 for each of 64 slots */
+#define CLOCK_LAG_MS  10 /* time() is up to a tick behind: no verifier may find it not valid yet */
 #define REFUSALS_BURST                                                                             \
     64 /* refusals recorded at once; then one a second: an attacker must not fill the disk */
 #define REFUSAL_EVERY_MS 1000
@@ -250,7 +251,7 @@ static int build(struct issuer *s, const struct request *q, struct issuance *i, 
             .ca_key_id = ca->key_id,
             .ca_not_before = ca->not_before,
             .ca_not_after = ca->not_after,
-            .now_s = i->entry.time_ms / 1000,
+            .now_s = (i->entry.time_ms - CLOCK_LAG_MS) / 1000,
     };
     struct cert_fields fields = {
             .alg = ca->alg,

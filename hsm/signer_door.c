@@ -74,12 +74,20 @@ static void on_issued(
     sd_bus_message_unref(m);
 }
 
+static int read_nonce(sd_bus_message *m, const uint8_t **ret, struct err *e)
+{
+    size_t len;
+
+    if (bus_read_bytes(m, NONCE_BYTES, ret, &len, e) < 0)
+        return -1;
+    return len == NONCE_BYTES ? 0 : err_set(e, ERR_NONCE, "a nonce has %u bytes", NONCE_BYTES);
+}
+
 static int on_issue(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 {
     struct signer *s = userdata;
     struct signer_issue q = {0};
     struct err e = {0};
-    size_t nonce_len;
     int r = sd_bus_message_read(m, "st", &q.ticket, &q.row_index);
 
     (void)unused;
@@ -89,12 +97,8 @@ static int on_issue(sd_bus_message *m, void *userdata, sd_bus_error *unused)
             bus_read_bytes(m, MERKLE_PROOF_MAX * MERKLE_HASH_BYTES, &q.proof, &q.proof_len, &e) <
                     0 ||
             bus_read_bytes(m, CSR_BYTES_MAX, &q.csr, &q.csr_len, &e) < 0 ||
-            bus_read_bytes(m, NONCE_BYTES, &q.nonce, &nonce_len, &e) < 0)
+            read_nonce(m, &q.nonce, &e) < 0)
         return bus_reply_err(m, &e);
-    if (nonce_len != NONCE_BYTES) {
-        err_set(&e, ERR_NONCE, "a nonce has %u bytes", NONCE_BYTES);
-        return bus_reply_err(m, &e);
-    }
     sd_bus_message_ref(m); /* on_issued() gives it back */
     if (issuer_issue(s->issuer, &q, on_issued, m, &e) == 0)
         return 1;
@@ -124,7 +128,6 @@ static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     struct signer_make_key k = {0};
     struct signer_issue *q = &k.q;
     struct err e = {0};
-    size_t nonce_len;
     int r = sd_bus_message_read(m, "st", &q->ticket, &q->row_index);
 
     (void)unused;
@@ -138,12 +141,8 @@ static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     if (r < 0)
         return r;
     if (bus_read_bytes(m, SPKI_BYTES_MAX, &k.transport_key, &k.transport_key_len, &e) < 0 ||
-            bus_read_bytes(m, NONCE_BYTES, &q->nonce, &nonce_len, &e) < 0)
+            read_nonce(m, &q->nonce, &e) < 0)
         return bus_reply_err(m, &e);
-    if (nonce_len != NONCE_BYTES) {
-        err_set(&e, ERR_NONCE, "a nonce has %u bytes", NONCE_BYTES);
-        return bus_reply_err(m, &e);
-    }
     sd_bus_message_ref(m); /* on_key_made() gives it back */
     if (issuer_make_key(s->issuer, &k, on_key_made, m, &e) == 0)
         return 1;

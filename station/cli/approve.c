@@ -302,12 +302,9 @@ static int write_ticket(struct cli *c, const struct approval *a, const char *tic
 static int hand_in_file(struct cli *c, const char *path, struct err *e)
 {
     struct buf text = BUF_INIT;
-    int r = file_read(path, TICKET_BYTES_MAX, &text, e);
-    while (r == 0 && text.len > 0 && strchr(" \r\n", text.data[text.len - 1]))
-        text.len--;
+    int r = approver_read_jws(path, &text, e);
     if (r == 0)
-        r = buf_str(&text) ? hand_in(c, c->args[0], buf_str(&text), e)
-                           : err_set(e, ERR_NOMEM, "no memory for %s", path);
+        r = hand_in(c, c->args[0], buf_str(&text), e);
     buf_done(&text);
     return r;
 }

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/file.h"
+#include "base/limits.h"
 #include "base/text.h"
 #include "station/cli/cli.h"
 #include "station/cli/pem.h"
@@ -117,4 +119,13 @@ void approver_done(struct approver *a)
     EVP_PKEY_free(a->key);
     sk_X509_pop_free(a->chain, X509_free);
     *a = (struct approver){0};
+}
+
+int approver_read_jws(const char *path, struct buf *ret, struct err *e)
+{
+    if (file_read(path, TICKET_BYTES_MAX, ret, e))
+        return -1;
+    while (ret->len > 0 && strchr(" \r\n", ret->data[ret->len - 1]))
+        ret->len--;
+    return buf_str(ret) ? 0 : err_set(e, ERR_NOMEM, "no memory for %s", path);
 }

@@ -30,3 +30,5 @@ int approver_confirm(struct cli *c, const char *question, const char *look, stru
  * yes. */
 int approver_unlock(const struct cli *c, struct approver *a, struct err *e);
 void approver_done(struct approver *a);
+/* What an approver signed elsewhere, without the line's end; buf_str(ret) is its text. */
+int approver_read_jws(const char *path, struct buf *ret, struct err *e);

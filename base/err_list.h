@@ -57,6 +57,7 @@ ERR(CARD, "CardFailed", OPERATOR, "Check the card, its reader and its PKCS#11 mo
 /* the token */
 ERR(TOKEN_ABSENT, "TokenAbsent", HSM, "The HSM is not there: connect it, or correct [token] in keyline.conf.")
 ERR(TOKEN_PIN, "TokenPin", HSM, "The HSM refused the PIN; it was tried once only: correct the PIN file.")
+ERR(TOKEN_LOGIN, "TokenLogin", HSM, "The HSM refused the login without a reason; it may be the PIN: make sure of the PIN file and of the HSM's state.")
 ERR(TOKEN_LOCKED, "TokenLocked", HSM, "The HSM's PIN is locked: unlock it with its security officer PIN.")
 ERR(TOKEN_FULL, "TokenFull", HSM, "The HSM has no room left: remove unused objects.")
 ERR(TOKEN_BUSY, "TokenBusy", HSM, "The HSM lost or refused a session; it is tried again by itself. If it stays: fewer [token] workers.")

@@ -226,7 +226,7 @@ static bool ambiguous(CK_RV rv)
 }
 
 /* The PIN has reached C_Login and the login failed. A token that works otherwise but does not say
- * why may have counted a wrong PIN: that must not be tried again either. */
+ * why may have counted a wrong PIN: how often that is risked is for signerd to say. */
 static int login_failed(const struct token *t, CK_RV rv, struct err *e)
 {
     CK_TOKEN_INFO info = {0};
@@ -237,7 +237,7 @@ static int login_failed(const struct token *t, CK_RV rv, struct err *e)
         return err_set_code(
                 e, ERR_TOKEN_LOCKED, (long)rv, "log in to the token: the PIN is locked");
     if (state == CKR_OK && ambiguous(rv))
-        return err_set_code(e, ERR_TOKEN_PIN, (long)rv,
+        return err_set_code(e, ERR_TOKEN_LOGIN, (long)rv,
                 "log in to the token: %s (0x%lx), and it does not say whether for the PIN",
                 ckr_name(rv), rv);
     return ckr_err(e, rv, "log in to the token");

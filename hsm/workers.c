@@ -25,7 +25,8 @@ struct token {
     struct worker **all;
     size_t count;
     struct err last_error;
-    bool pin_refused;
+    struct err refused;     /* why its PIN is given no more */
+    bool pin_proven;        /* a worker has logged in since a login failed without a reason */
     unsigned failed_starts; /* in a row, of whichever worker */
     uint64_t errors;
     struct latency latency;
@@ -121,7 +122,7 @@ static const struct err *refusal(const struct token *t)
 {
     const struct token *first = first_of((struct token *)(uintptr_t)t);
 
-    return first->pin_refused ? &first->last_error : NULL;
+    return first->refused.id ? &first->refused : NULL;
 }
 
 static unsigned bit_of(const struct token *t)
@@ -156,6 +157,12 @@ static bool hopeful(const struct workers *w)
     return false;
 }
 
+/* What a person must mend stands before what happened since. */
+static const struct err *failure(const struct token *t)
+{
+    return refusal(t) ? refusal(t) : &t->last_error;
+}
+
 /* Of the first token that says something: with fail-over it is the one that should work. */
 const struct err *workers_failure(const struct workers *w)
 {
@@ -164,12 +171,9 @@ const struct err *workers_failure(const struct workers *w)
     for (size_t i = 0; i < w->token_count; i++)
         if (working(&w->tokens[i]))
             return &none;
-    for (size_t i = 0; i < w->token_count; i++) {
-        if (w->tokens[i].last_error.id)
-            return &w->tokens[i].last_error;
-        if (refusal(&w->tokens[i]))
-            return refusal(&w->tokens[i]);
-    }
+    for (size_t i = 0; i < w->token_count; i++)
+        if (failure(&w->tokens[i])->id)
+            return failure(&w->tokens[i]);
     return &none;
 }
 
@@ -187,6 +191,7 @@ static void on_ready(void *ctx)
     struct token *t = ctx;
 
     t->failed_starts = 0;
+    first_of(t)->pin_proven = true;
 }
 
 static void on_signed(void *ctx, struct worker_request *q, const uint8_t *sig, size_t len)
@@ -199,18 +204,28 @@ static void on_signed(void *ctx, struct worker_request *q, const uint8_t *sig, s
     free(q);
 }
 
+/* After a login that failed without a reason the PIN is given once more if it was right before: a
+ * token that is pulled in the middle of one must come back by itself. */
+static bool pin_in_doubt(const struct token *t, const struct err *why)
+{
+    return why->id == ERR_TOKEN_PIN || why->id == ERR_TOKEN_LOCKED ||
+           (why->id == ERR_TOKEN_LOGIN && !first_of((struct token *)(uintptr_t)t)->pin_proven);
+}
+
 static void note_error(struct token *t, const struct err *why)
 {
+    bool refused = pin_in_doubt(t, why);
+
+    if (why->id == ERR_TOKEN_LOGIN)
+        first_of(t)->pin_proven = false;
     t->last_error = *why;
     t->errors++;
-    if (why->id == ERR_TOKEN_PIN || why->id == ERR_TOKEN_LOCKED) {
+    if (refused)
         err_context(&t->last_error, "restart the signer when this is corrected");
-        first_of(t)->pin_refused = true;
-    }
     if (t->pool->token_count > 1)
         err_context(&t->last_error, "[%s]", t->section);
-    if (first_of(t)->pin_refused)
-        first_of(t)->last_error = t->last_error;
+    if (refused)
+        first_of(t)->refused = t->last_error;
 }
 
 static void on_failed(void *ctx, const struct err *why, bool starting, struct worker_request *q)
@@ -598,7 +613,7 @@ void workers_token(const struct workers *w, size_t i, struct token_info *ret)
             .errors = t->errors,
             .sign_us_p50 = latency_percentile(&t->latency, 50),
             .sign_us_p99 = latency_percentile(&t->latency, 99),
-            .last_error = &t->last_error};
+            .last_error = failure(t)};
 }
 
 size_t workers_waiting(const struct workers *w)

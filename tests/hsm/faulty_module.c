@@ -2,6 +2,7 @@
  * reads $KEYLINE_ROOT/fault at each call, one rule a line, FUNCTION CALL ACTION:
  *   C_Sign 3 CKR_DEVICE_ERROR    the third C_Sign of each process; "*" is every call, and as a
  *   C_Sign * delay 200           FUNCTION every function. Actions: a CKR name or number, "delay MS",
+ *   C_Login * CKR_X once         the next one only: the rules are forgotten with it
  *   C_Login 1 hang               "hang", "crash", "wrong" (a bit of what comes out is turned),
  *   C_FindObjects * long         "long" (lengths beyond the caller's room), "removed" (from then on
  *   C_GetTokenInfo * set 0x100   all calls fail, until $KEYLINE_ROOT/removed is deleted), "set BITS"
@@ -94,8 +95,11 @@ static struct fault act(const char *action, const char *arg)
     else if (strcmp(action, "removed") == 0) {
         append("removed", O_CREAT, "");
         f = (struct fault){.action = ANSWER, .rv = CKR_DEVICE_REMOVED};
-    } else
+    } else {
+        if (strcmp(arg, "once") == 0)
+            close(open_file("fault", O_WRONLY | O_TRUNC));
         f = (struct fault){.action = ANSWER, .rv = value_of(action)};
+    }
     return f;
 }
 

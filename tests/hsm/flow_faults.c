@@ -328,8 +328,8 @@ static void refused_logins_have_names(void **state)
     } rows[] = {{"CKR_PIN_INCORRECT", ERR_TOKEN_PIN}, {"CKR_PIN_EXPIRED", ERR_TOKEN_PIN},
             {"CKR_PIN_LOCKED", ERR_TOKEN_LOCKED}, {"CKR_USER_PIN_NOT_INITIALIZED", ERR_TOKEN_PIN},
             /* it does not say whether for the PIN, and works otherwise */
-            {"CKR_GENERAL_ERROR", ERR_TOKEN_PIN}, {"CKR_FUNCTION_FAILED", ERR_TOKEN_PIN},
-            {"0x80000123", ERR_TOKEN_PIN},
+            {"CKR_GENERAL_ERROR", ERR_TOKEN_LOGIN}, {"CKR_FUNCTION_FAILED", ERR_TOKEN_LOGIN},
+            {"0x80000123", ERR_TOKEN_LOGIN},
             /* these say that it was not for the PIN: signerd may try again later */
             {"CKR_DEVICE_ERROR", ERR_TOKEN}, {"CKR_DEVICE_REMOVED", ERR_TOKEN_ABSENT},
             {"CKR_SESSION_CLOSED", ERR_TOKEN_BUSY},

@@ -93,19 +93,73 @@ static void named_while_it_lasts_and_over_by_itself(void **state)
 
 static void refused_pin_is_tried_once(void **state)
 {
-    static const char *const rules[] = {"C_Login * CKR_PIN_INCORRECT", "C_Login * CKR_PIN_EXPIRED",
-            "C_Login * CKR_GENERAL_ERROR", "C_Login * 0x80000001"};
+    static const struct {
+        const char *rule;
+        enum err_id wanted;
+    } rows[] = {
+            {"C_Login * CKR_PIN_INCORRECT", ERR_TOKEN_PIN},
+            {"C_Login * CKR_PIN_EXPIRED", ERR_TOKEN_PIN},
+            {"C_Login * CKR_GENERAL_ERROR", ERR_TOKEN_LOGIN},
+            {"C_Login * 0x80000001", ERR_TOKEN_LOGIN},
+    };
 
     (void)state;
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t before = station_logins(&st);
 
-        fault_at_start(rules[i], ERR_TOKEN_PIN);
+        fault_at_start(rows[i].rule, rows[i].wanted);
         rest_ms(1500); /* the pauses between starts are shorter */
         assert_int_equal(station_logins(&st), before + 1);
         station_stop(&st, SIGTERM);
     }
     station_fault(&st, "");
+}
+
+static void kill_worker(void)
+{
+    json_t *o = station_status(&st);
+    json_t *w = json_array_get(json_object_get(o, "workers"), 0);
+    pid_t pid = (pid_t)json_integer_value(json_object_get(w, "pid"));
+
+    assert_true(pid > 1);
+    kill(pid, SIGKILL);
+    json_decref(o);
+}
+
+/* A token that is pulled in the middle of a login says no more than that it failed. The PIN was right
+ * until then: it is given once more, and after that only if that login succeeds. */
+static void login_without_a_reason_is_tried_once_more(void **state)
+{
+    static const char once[] = "C_Login * CKR_GENERAL_ERROR once";
+    EVP_PKEY *key = help_key("P-256");
+    size_t before = station_logins(&st);
+    struct err e = {0};
+
+    (void)state;
+    station_config(&st, "workers = 1\n");
+    station_start(&st);
+    works_again("no fault");
+    assert_int_equal(station_logins(&st) - before, 1);
+    for (size_t i = 0; i < 2; i++) {
+        station_fault(&st, once);
+        kill_worker();
+        works_again(once);
+        assert_int_equal(station_logins(&st) - before, 3 + 2 * i);
+    }
+    station_fault(&st, "C_Login * CKR_GENERAL_ERROR");
+    kill_worker();
+    while (issue(next_row, key, &e) == 0 || e.id != ERR_TOKEN_LOGIN) {
+        err_clear(&e);
+        rest_ms(50);
+    }
+    station_fault(&st, "");
+    rest_ms(1500);
+    assert_int_equal(station_logins(&st) - before, 7);
+    /* what is to be done is said for as long as it is to be done */
+    refused(issue(next_row, key, &e), TOKEN_LOGIN);
+    station_stop(&st, SIGTERM);
+    station_config(&st, "");
+    EVP_PKEY_free(key);
 }
 
 /* A login that fails for the cable's sake is tried again, at a pace. */
@@ -241,6 +295,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(named_while_it_lasts_and_over_by_itself),
             cmocka_unit_test(refused_pin_is_tried_once),
+            cmocka_unit_test(login_without_a_reason_is_tried_once_more),
             cmocka_unit_test(broken_cable_at_login),
             cmocka_unit_test(faults_under_way),
             cmocka_unit_test(idle_session_is_kept_alive),

@@ -69,6 +69,18 @@ static void serve(void)
 /* A tile is sent without waiting: give it the time to arrive. */
 #define assert_shown(prefix) wait_until(fake_jobd_saw(jobd, prefix))
 
+/* Another device for the same jobd: not before the last one's tiles are there, which jobd judges by what it has recorded. */
+static void next_device(void)
+{
+    if (jobd->tile_count)
+        assert_shown("empty : ");
+    jobd->tile_count = 0;
+    jobd->registered = jobd->certified_before = false;
+    device.identity.sealed = device.passed = false;
+    device.verdict_ms = 0;
+    device.pull_after_verdict_ms = 1;
+}
+
 /* --- the good way --- */
 
 static void passes(void **state)
@@ -532,16 +544,14 @@ static void faults_of_the_station_are_waited_out(void **state)
     (void)state;
     for (size_t m = 0; m < sizeof methods / sizeof *methods; m++)
         for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-            jobd->registered = device.identity.sealed = device.passed = jobd->certified_before =
-                    false;
-            if (methods[m] == M_COMPLETE) /* it is sealed by then, and comes back as certified */
-                jobd->certified_before = true;
+            next_device();
+            /* at Complete it is sealed, and comes back as certified */
+            jobd->certified_before = methods[m] == M_COMPLETE;
             jobd->refuse[methods[m]] = ids[i];
             jobd->refusals[methods[m]] = 1;
-            device.verdict_ms = 0;
-            device.pull_after_verdict_ms = 1;
             serve();
             assert_true(device.passed);
+            assert_shown("pass sensor-0001: ");
         }
     assert_false(device.failed);
     assert_int_equal(jobd->calls[M_FAIL], 0);
@@ -563,11 +573,9 @@ static void a_jobd_that_dies_anywhere_costs_no_device(void **state)
     (void)state;
     device.on_stage = restart_jobd;
     for (enum method m = M_CLAIM; m <= M_COMPLETE; m++) {
-        jobd->registered = device.identity.sealed = device.passed = jobd->certified_before = false;
+        next_device();
         jobd->die_in = m;
         jobd->die_times = 1;
-        device.verdict_ms = 0;
-        device.pull_after_verdict_ms = 1;
         serve();
         assert_true(device.passed);
         assert_false(device.failed);
@@ -586,6 +594,7 @@ static void a_record_whose_answer_was_lost_is_a_pass(void **state)
     serve();
     assert_true(device.passed);
     assert_false(device.failed);
+    assert_shown("pass sensor-0001: ");
     assert_false(jobd->pass_too_early);
 }
 

@@ -444,6 +444,16 @@ int profile_json(const struct profile *p, struct buf *out, struct err *e)
     return r;
 }
 
+/* One without any is none: read_keys() saw to it. */
+enum csr_key profile_first_key(const struct profile *p)
+{
+    enum csr_key key = 0;
+
+    while (!(p->keys >> key & 1u))
+        key++;
+    return key;
+}
+
 void profile_free(struct profile **p)
 {
     if (!*p)

@@ -78,6 +78,8 @@ bool profile_name_valid(const char *name);
  * NULL, gets all of them, a line each. */
 int profile_parse(const char *name, const char *json, size_t len, struct profile **ret,
         struct buf *problems, struct err *e);
+/* Of the kinds of device key that it allows, the one that costs the device least. */
+enum csr_key profile_first_key(const struct profile *p);
 /* A file NAME.json; ERR_NOT_FOUND when it is not there. */
 int profile_read(const char *path, struct profile **ret, struct buf *problems, struct err *e);
 int profile_builtin(struct profile **ret, struct err *e);

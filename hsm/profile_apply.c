@@ -244,6 +244,20 @@ int profile_apply(const struct profile *p, const struct profile_case *c,
     return 0;
 }
 
+int profile_fits(
+        const struct profile *p, const struct row *row, struct profile_space *space, struct err *e)
+{
+    static const uint8_t any_ca[CERT_KEY_ID_BYTES];
+    const struct profile_case c = {.row = row,
+            .device_id = PROFILE_ANY_DEVICE,
+            .key = profile_first_key(p),
+            .ca_key_id = {any_ca, sizeof any_ca},
+            .ca_not_after = CERT_NEVER};
+    struct cert_fields fields = {0};
+
+    return profile_apply(p, &c, space, &fields, e);
+}
+
 void profile_space_done(struct profile_space *space)
 {
     buf_done(&space->subject);

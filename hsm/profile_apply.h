@@ -9,6 +9,9 @@ struct err;
 struct profile;
 struct row;
 
+#define PROFILE_ANY_DEVICE                                                                         \
+    "00000000-0000-5000-8000-000000000000" /* a device's identifier depends on the account */
+
 /* Whom a certificate is for, from whom, and when. */
 struct profile_case {
     const struct row *row;
@@ -28,4 +31,8 @@ struct profile_space {
  * as it was. ERR_PROFILE names the column or the member at fault. */
 int profile_apply(const struct profile *p, const struct profile_case *c,
         struct profile_space *space, struct cert_fields *ret, struct err *e);
+/* Whether it can be filled in from this row, whatever the device's key and the CA will be: what is refused here is refused by
+ * profile_apply(), too. ERR_PROFILE, or ERR_LIMIT for what no certificate takes; space is used, and to be freed as above. */
+int profile_fits(
+        const struct profile *p, const struct row *row, struct profile_space *space, struct err *e);
 void profile_space_done(struct profile_space *space);

@@ -150,22 +150,18 @@ static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     return bus_reply_err(m, &e);
 }
 
-/* The ticket's members, and the type of the keys that devices are to be asked for: of those the profile allows, the one that
- * costs them least. */
+/* The ticket's members, and the type of the keys that devices are to be asked for. */
 static int ticket_facts(
         const struct ticket *t, const struct profile *profile, struct buf *json, struct err *e)
 {
     struct buf text = BUF_INIT;
     json_t *o = NULL;
     char *dump = NULL;
-    enum csr_key key = 0;
     int r = ticket_format(t, &text, e);
 
-    while (!(profile->keys >> key & 1u)) /* a profile without any is none: profile_reader.c */
-        key++;
     if (r == 0) {
         o = json_loadb((const char *)text.data, text.len, 0, NULL);
-        json_object_set_new(o, "key_type", json_string(word_key_name(key)));
+        json_object_set_new(o, "key_type", json_string(word_key_name(profile_first_key(profile))));
         dump = o ? json_dumps(o, JSON_COMPACT) : NULL;
         r = dump ? buf_append(json, dump, strlen(dump), e)
                  : err_set(e, ERR_NOMEM, "no memory for a ticket's facts");

@@ -94,7 +94,7 @@ int example_certificate(const struct profile *p, const struct row *row, enum csr
     struct cert_fields f = {.alg = SIGNATURE_ECDSA_P256};
     uint8_t ca_id[CERT_KEY_ID_BYTES], *spki = NULL;
     struct profile_case c = {.row = row,
-            .device_id = EXAMPLE_DEVICE_ID,
+            .device_id = PROFILE_ANY_DEVICE,
             .key = kind,
             .ca_key_id = {ca_id, sizeof ca_id},
             .ca_not_after = CERT_NEVER,

@@ -7,9 +7,6 @@ struct err;
 struct profile;
 struct row;
 
-#define EXAMPLE_DEVICE_ID                                                                          \
-    "00000000-0000-5000-8000-000000000000" /* a real one depends on the account */
-
 /* Appends PEM. Its keys are made here and forgotten, and its issuer's name says that it is an example. */
 int example_certificate(const struct profile *p, const struct row *row, enum csr_key key,
         struct buf *out, struct err *e);

@@ -228,15 +228,6 @@ int profile_show(struct cli *c, struct err *e)
     return r;
 }
 
-/* The keys of a device are not known yet: any kind that the profile allows does. */
-static enum csr_key first_key(const struct profile *p)
-{
-    enum csr_key key = 0;
-    while (!(p->keys & 1u << key))
-        key++;
-    return key;
-}
-
 static int decode_row(const struct manifest *m, uint64_t i, struct row *row, struct err *e)
 {
     return row_decode(m->encoded.data + m->offsets[i], m->offsets[i + 1] - m->offsets[i], row, e);
@@ -246,35 +237,21 @@ static int decode_row(const struct manifest *m, uint64_t i, struct row *row, str
 static int try_rows(const struct profile *p, const struct manifest *m, json_t *misfits,
         uint64_t *ret_total, struct err *e)
 {
-    static const uint8_t any_ca[CERT_KEY_ID_BYTES];
-    struct profile_space space;
-    const struct profile_case base = {.device_id = EXAMPLE_DEVICE_ID,
-            .key = first_key(p),
-            .ca_key_id = {any_ca, sizeof any_ca},
-            .ca_not_after = CERT_NEVER,
-            .now_s = time_now_ms() / 1000};
-    space.subject = space.alt_names = BUF_INIT;
+    struct profile_space space = PROFILE_SPACE_INIT;
+    int r = 0;
     *ret_total = 0;
-    for (uint64_t i = 0; i < m->rows; i++) {
+    for (uint64_t i = 0; r == 0 && i < m->rows; i++) {
         struct row row = {0};
-        struct profile_case one = base;
-        struct cert_fields fields = {0};
         struct err why = {0};
         char name[NAME_BYTES_MAX + 1];
-        if (decode_row(m, i, &row, e) || row_copy(&row, "device_name", name, sizeof name, e)) {
-            profile_space_done(&space);
-            return -1;
-        }
-        one.row = &row;
-        if (profile_apply(p, &one, &space, &fields, &why) == 0)
+        r = decode_row(m, i, &row, e) ? -1 : row_copy(&row, "device_name", name, sizeof name, e);
+        if (r || profile_fits(p, &row, &space, &why) == 0 || ++*ret_total > MISFITS_SHOWN)
             continue;
-        if (++*ret_total <= MISFITS_SHOWN)
-            json_array_append_new(
-                    misfits, json_pack("{s:I,s:s,s:s}", "row", (json_int_t)m->lines[i],
-                                     "device_name", name, "reason", why.msg));
+        json_array_append_new(misfits, json_pack("{s:I,s:s,s:s}", "row", (json_int_t)m->lines[i],
+                                               "device_name", name, "reason", why.msg));
     }
     profile_space_done(&space);
-    return 0;
+    return r;
 }
 
 static int read_manifest(const struct cli *c, struct manifest *m, struct err *e)
@@ -297,7 +274,7 @@ static int write_example(
     const char *path = cli_option(c, "example");
     int r = decode_row(m, 0, &row, e);
     if (r == 0)
-        r = example_certificate(p, &row, first_key(p), &pem, e);
+        r = example_certificate(p, &row, profile_first_key(p), &pem, e);
     if (r == 0)
         r = file_write(path, pem.data, pem.len, 0644, e);
     buf_done(&pem);

@@ -1,6 +1,6 @@
 /* A profile: any bytes into profile_parse(), and what passes onto a row. Promises that a refusal names every fault in a
- * printable line, that a profile printed and read again is the same one, and that whatever certificate it gives is one that
- * OpenSSL reads whole. */
+ * printable line, that a profile printed and read again is the same one, that profile_fits() says of a row what comes of
+ * it, and that whatever certificate it gives is one that OpenSSL reads whole. */
 #include <openssl/x509v3.h>
 #include <string.h>
 #include "base/buf.h"
@@ -74,13 +74,15 @@ static void check_rows(const struct profile *p)
                 .ca_not_after = CERT_NEVER,
                 .now_s = 1700000000};
         struct err e = {0};
-        int r;
+        int r, fits;
 
         must(row_decode(rows.rows[i].data, rows.rows[i].len, &row, &e) == 0);
-        while (!(p->keys & 1u << c.key))
-            c.key++;
+        promise(p->keys);
+        c.key = profile_first_key(p);
         promise(c.key < CSR_KEY_COUNT);
+        fits = profile_fits(p, &row, &space, NULL);
         r = profile_apply(p, &c, &space, &f, &e);
+        promise(fits == r);
         fuzz_outcome(r, &e);
         if (r == 0)
             check_certificate(&f);

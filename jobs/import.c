@@ -10,6 +10,8 @@
 #include "base/row.h"
 #include "base/text.h"
 #include "base/uuid.h"
+#include "hsm/profile.h"
+#include "hsm/profile_apply.h"
 #include "jobs/bootstrap.h"
 #include "jobs/event.h"
 #include "jobs/group.h"
@@ -26,6 +28,8 @@ struct import {
     struct registry *registry;
     const struct site *site;
     struct manifest *m;
+    const struct profile *profile;
+    struct profile_space space;
     const char *actor;
     bool add_groups, reissue;
     int64_t job, now;
@@ -71,8 +75,6 @@ static int check_options(const struct job_options *o, struct err *e)
 {
     if (!name_valid(o->name, strlen(o->name)))
         return err_set(e, ERR_ARGUMENT, "'%.60s' is not a name a job can have", o->name);
-    if (!name_valid(o->profile, strlen(o->profile)) || strlen(o->profile) > 31)
-        return err_set(e, ERR_ARGUMENT, "profile: '%.60s' is not a profile's name", o->profile);
     if (strcmp(o->binding, "identity") != 0)
         return err_set(e, ERR_ARGUMENT, "binding: only 'identity' is known");
     if (strcmp(o->keys, "device") != 0 && strcmp(o->keys, "signer") != 0)
@@ -118,7 +120,7 @@ static int insert_job(
                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?4, ?10, ?11, ?12)",
                 BIND_TEXT(uuid), BIND_TEXT(o->name),
                 BIND_TEXT(job_state_name(JOB_PENDING_APPROVAL)), BIND_INT(m->rows),
-                BIND_BLOB(m->root.bytes, sizeof m->root.bytes), BIND_TEXT(o->profile),
+                BIND_BLOB(m->root.bytes, sizeof m->root.bytes), BIND_TEXT(o->profile->name),
                 BIND_TEXT(o->binding), BIND_TEXT(o->stations), BIND_TEXT(m->sha256),
                 BIND_INT(im->now), BIND_INT(o->reissue), BIND_TEXT(o->keys)))
         return -1;
@@ -210,6 +212,18 @@ static int check_config(struct import *im, const char *uuid, const struct row *r
     return 0;
 }
 
+/* What the signer would refuse device by device, with the line standing still, is refused here. */
+static int check_profile(struct import *im, const struct row *row, uint32_t line, struct err *e)
+{
+    struct err cause = {0};
+    if (profile_fits(im->profile, row, &im->space, &cause) == 0)
+        return 0;
+    if (cause.id != ERR_PROFILE && cause.id != ERR_LIMIT)
+        return err_set(e, cause.id, "%s", cause.msg);
+    manifest_complain(im->m, line, "", "does not fit profile %s: %s", im->profile->name, cause.msg);
+    return 0;
+}
+
 static int insert_row(struct import *im, uint64_t index, struct err *e)
 {
     const uint8_t *bytes = im->m->encoded.data + im->m->offsets[index];
@@ -222,7 +236,7 @@ static int insert_row(struct import *im, uint64_t index, struct err *e)
     int changes;
     if (row_decode(bytes, len, &row, e) || row_copy(&row, "device_name", name, sizeof name, e) ||
             row_copy(&row, "device_group", group, sizeof group, e) ||
-            row_copy(&row, "hwid", hwid, sizeof hwid, e) ||
+            row_copy(&row, "hwid", hwid, sizeof hwid, e) || check_profile(im, &row, line, e) ||
             group_id(im, group, line, &group_row, e))
         return -1;
     if (!group_row)
@@ -351,8 +365,6 @@ static void set_defaults(struct job_options *o, char name[NAME_BYTES_MAX + 1], i
         snprintf(name, NAME_BYTES_MAX + 1, "job %s", time);
         o->name = name;
     }
-    if (!*o->profile)
-        o->profile = "idevid";
     if (!*o->binding)
         o->binding = "identity";
     if (!o->keys)
@@ -367,6 +379,7 @@ int job_import(struct registry *r, const struct site *s, const char *actor, stru
     struct import im = {.registry = r,
             .site = s,
             .m = m,
+            .profile = options->profile,
             .actor = actor,
             .add_groups = options->add_groups,
             .reissue = options->reissue,
@@ -378,6 +391,7 @@ int job_import(struct registry *r, const struct site *s, const char *actor, stru
     if (check_options(&o, e) || refuse_repetition(r, m, &o, e) || registry_save(r, e))
         return -1;
     int failed = import_all(&im, &o, e);
+    profile_space_done(&im.space);
     if (failed || m->errors_total) {
         registry_undo(r);
         manifest_sort_errors(m);

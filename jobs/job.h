@@ -10,22 +10,23 @@
 #include "jobs/states.h"
 
 struct manifest;
+struct profile;
 struct registry;
 struct site;
 
 struct job_options {
-    const char *name;     /* "" : made from the time */
-    const char *profile;  /* "" : "idevid" */
-    const char *binding;  /* "" : "identity" */
-    const char *stations; /* names separated by commas; "" : "*" */
-    bool add_groups;      /* make the groups that are missing */
-    bool reissue;         /* rows may name devices that there are: they get new certificates */
+    const char *name;              /* "" : made from the time */
+    const struct profile *profile; /* what the rows must fit; never NULL */
+    const char *binding;           /* "" : "identity" */
+    const char *stations;          /* names separated by commas; "" : "*" */
+    bool add_groups;               /* make the groups that are missing */
+    bool reissue; /* rows may name devices that there are: they get new certificates */
     void (*progress)(
             void);    /* called every few thousand rows, may be NULL: a long import is no hang */
     const char *keys; /* NULL: "device"; "signer": the signer may make them (hsm/ticket.h) */
 };
 /* Imports a manifest without fault as a job that is pending approval: everything, or nothing. What only the registry
- * can know (groups, names given already) is added to m's errors: *ret is then {"imported":false,..} and nothing has
+ * and the profile can know (groups, names given already, values that the profile's certificates cannot hold) is added to m's errors: *ret is then {"imported":false,..} and nothing has
  * changed. ERR_EXISTS names the job that the same file was imported as. */
 int job_import(struct registry *r, const struct site *s, const char *actor, struct manifest *m,
         const struct job_options *o, json_t **ret, struct err *e);

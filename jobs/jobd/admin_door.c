@@ -68,7 +68,7 @@ static int take_in(struct jobd *j, sd_bus_message *m, struct intake *in, struct 
 {
     char actor[ACTOR_MAX];
     json_t *o = NULL;
-    if (intake_read(in, e)) {
+    if (intake_read(in, j->profiles, e)) {
         struct err none = {0};
         if (e->id != ERR_MANIFEST)
             return commit_answer(j->commit, m, NULL, e);

@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/row.h"
 #include "base/uuid.h"
+#include "hsm/profiles.h"
 #include "jobs/device.h"
 #include "jobs/certificate.h"
 #include "jobs/jobd/jobd.h"
@@ -28,7 +29,7 @@ static int set_option(struct intake *in, const char *key, const char *value, str
     } options[] = {
             {"name", &in->options.name},
             {"group", &in->group},
-            {"profile", &in->options.profile},
+            {"profile", &in->profile},
             {"binding", &in->options.binding},
             {"keys", &in->options.keys},
             {"station", &in->options.stations},
@@ -255,9 +256,11 @@ out:
     return result;
 }
 
-int intake_read(struct intake *in, struct err *e)
+int intake_read(struct intake *in, struct profiles *profiles, struct err *e)
 {
     const struct manifest_options o = {.default_group = in->group};
+    if (profiles_find(profiles, in->profile, &in->options.profile, e))
+        return -1;
     return manifest_read(in->fd, &o, &in->manifest, e);
 }
 

@@ -16,12 +16,14 @@ struct registry;
 struct signer_link;
 struct slot_door;
 struct outbox_door;
+struct profiles;
 
 struct jobd {
     sd_event *event;
     struct paths paths;
     struct config *config;
     struct site site;
+    struct profiles *profiles; /* the signer's: what an import must fit */
     struct registry *registry;
     struct commit *commit;
     struct signer_link *signer;

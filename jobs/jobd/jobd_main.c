@@ -9,6 +9,7 @@
 #include "base/daemon.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "hsm/profiles.h"
 #include "jobs/jobd/commit.h"
 #include "jobs/jobd/doors.h"
 #include "jobs/jobd/signer_link.h"
@@ -39,6 +40,13 @@ static int open_registry(struct jobd *j, struct err *e)
     return 0;
 }
 
+static int open_profiles(struct jobd *j, struct err *e)
+{
+    char path[PATH_MAX];
+    paths_get(&j->paths, PATH_PROFILES, path);
+    return profiles_open(path, &j->profiles, e);
+}
+
 static int open_all(struct jobd *j, struct err *e)
 {
     char path[PATH_MAX];
@@ -46,7 +54,8 @@ static int open_all(struct jobd *j, struct err *e)
         return -1;
     paths_get(&j->paths, PATH_CONFIG, path);
     if (config_load(path, &j->config, e) || site_init(&j->site, j->config, e) ||
-            open_registry(j, e) || commit_new(j->event, j->registry, &j->commit, e) ||
+            open_profiles(j, e) || open_registry(j, e) ||
+            commit_new(j->event, j->registry, &j->commit, e) ||
             signer_link_open(j, &j->signer, e) || slot_door_open(j, &j->slots, e) ||
             outbox_door_open(j, &j->outbox, e))
         return -1;
@@ -63,6 +72,7 @@ static void close_all(struct jobd *j)
     signer_link_close(&j->signer);
     commit_free(&j->commit);
     registry_close(&j->registry);
+    profiles_close(&j->profiles);
     config_free(&j->config);
     sd_event_unref(j->event);
 }

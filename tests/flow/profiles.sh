@@ -37,6 +37,26 @@ for row in "ec384 71 P-384" "rsa 72 2048"; do
     done
 done
 
+# A profile that is not there, or is faulty, or that the manifest's rows do not fit: there is no such job, and it is said why.
+# refused WORDS PROFILE
+refused() {
+    local out
+    out=$(keyline job import "$test_dir/unfit.csv" --name unfit --profile "$2" --group ec384 2>&1) &&
+        die "imported with profile $2"
+    grep -qF -- "$1" <<<"$out" || die "profile $2: '$1' is not said, but: $out"
+}
+printf 'device_name,subject.locality\nfits,Ulm\nlacks,\none@two,Ulm\n' >"$test_dir/unfit.csv"
+echo '{}' >"$profiles/faulty.json"
+keyline profile show idevid --document |
+    jq '.subject = [{attribute: "L", value: "{subject.locality}"}, {attribute: "dnQualifier", value: "{device_name}"}]' >"$profiles/place.json"
+refused "there is no certificate profile 'nosuch'" nosuch
+refused 'profile faulty: member "keys" is missing' faulty
+refused "unfit.csv:3: does not fit profile place: column subject.locality: the row lacks it" place
+refused 'unfit.csv:4: does not fit profile place: dnQualifier from "{device_name}": ' place
+[ "$(keyline device list --columns name | grep -cE '^(fits|lacks|one@two)$')" -eq 0 ] || die "a refused manifest left devices behind"
+keyline job show unfit >/dev/null 2>&1 && die "a refused manifest left a job behind"
+rm "$profiles/faulty.json" "$profiles/place.json"
+
 # A kind that the devices cannot make: they are told so, and nothing is certified.
 job edwards edwards 73
 approve edwards >/dev/null

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "hsm/profile.h"
 #include "jobs/group.h"
 #include "jobs/job.h"
 #include "jobs/manifest.h"
@@ -52,6 +53,7 @@ int jobs_setup(void **state)
             .mqtt_secondary = "",
             .upstream_url = ""};
     test_ca_init(&t->ca);
+    must(profile_builtin(&t->profile, &e), &e);
     open_registry(t);
     must(group_add(t->registry, "test", "sensors", "", &o, &e), &e);
     json_decref(o);
@@ -65,6 +67,7 @@ int jobs_teardown(void **state)
     char command[128];
     registry_close(&t->registry);
     test_ca_done(&t->ca);
+    profile_free(&t->profile);
     snprintf(command, sizeof command, "rm -rf '%s'", t->dir);
     assert_int_equal(system(command), 0);
     free(t);
@@ -80,8 +83,11 @@ void jobs_reopen(struct jobs_test *t)
 json_t *import_text(struct jobs_test *t, const char *name, const char *csv)
 {
     const struct manifest_options mo = {.default_group = "sensors"};
-    const struct job_options jo = {
-            .name = name, .profile = "", .binding = "", .stations = "", .reissue = t->reissue};
+    const struct job_options jo = {.name = name,
+            .profile = t->profile,
+            .binding = "",
+            .stations = "",
+            .reissue = t->reissue};
     struct manifest m;
     struct err e = {0};
     json_t *o = NULL;

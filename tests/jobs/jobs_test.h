@@ -19,8 +19,9 @@ struct jobs_test {
     struct registry *registry;
     struct site site;
     struct test_ca ca;
-    bool reissue;    /* imports are re-issue jobs */
-    bool slot_alive; /* what the claims' alive() says of other runs */
+    struct profile *profile; /* of all imports; the built-in one */
+    bool reissue;            /* imports are re-issue jobs */
+    bool slot_alive;         /* what the claims' alive() says of other runs */
 };
 int jobs_setup(void **state); /* an open registry with the group "sensors" */
 int jobs_teardown(void **state);

@@ -8,6 +8,7 @@
 #include "base/merkle.h"
 #include "base/row.h"
 #include "base/text.h"
+#include "hsm/profile.h"
 #include "jobs/device.h"
 #include "jobs/group.h"
 #include "jobs/job.h"
@@ -100,25 +101,84 @@ static void options_are_checked(void **state)
     static const char csv[] = "device_name\nx\n";
     struct jobs_test *t = *state;
     struct err e = {0};
-    struct job_options o = {"line", "", "", "", false};
+    struct job_options o = {"line", t->profile, "", "", false};
     (void)import_job(t, "line", "device_name\na\n", LEAVE_PENDING);
     must_fail(import_error(t, csv, &o, &e), &e, ERR_EXISTS, "job 'line' already");
     o.name = "other";
     must_fail(import_error(t, "device_name\na\n", &o, &e), &e, ERR_EXISTS, "as job 'line'");
     o.name = "a/b";
     must_fail(import_error(t, csv, &o, &e), &e, ERR_ARGUMENT, "a/b");
-    o = (struct job_options){"other", "", "scan", "", false};
+    o = (struct job_options){"other", t->profile, "scan", "", false};
     must_fail(import_error(t, csv, &o, &e), &e, ERR_ARGUMENT, "binding");
-    o = (struct job_options){"other", "", "", "a,,b", false};
+    o = (struct job_options){"other", t->profile, "", "a,,b", false};
     must_fail(import_error(t, csv, &o, &e), &e, ERR_ARGUMENT, "station");
-    o = (struct job_options){"other", "", "", "a,", false};
+    o = (struct job_options){"other", t->profile, "", "a,", false};
     must_fail(import_error(t, csv, &o, &e), &e, ERR_ARGUMENT, "comma");
-    o = (struct job_options){"other", "", "", "", false, .keys = "host"};
+    o = (struct job_options){"other", t->profile, "", "", false, .keys = "host"};
     must_fail(import_error(t, csv, &o, &e), &e, ERR_ARGUMENT, "'device' or 'signer'");
     assert_nothing_new(t, "1", "1");
-    o = (struct job_options){"other", "", "", "a,b", true};
+    o = (struct job_options){"other", t->profile, "", "a,b", true};
     must(import_error(t, "device_name,device_group\nx,fresh\n", &o, &e), &e);
     assert_string_equal(sql(t, "SELECT count(*) FROM device_group WHERE name = 'fresh'"), "1");
+}
+
+/* Imports are for this profile from now on: its CN and its O as said, and nothing else. */
+static void use_profile(struct jobs_test *t, const char *cn, const char *o)
+{
+    struct err e = {0};
+    char json[400];
+    snprintf(json, sizeof json,
+            "{\"keys\":[\"P-256\"],\"subject\":[{\"attribute\":\"CN\",\"value\":\"%s\"},"
+            "{\"attribute\":\"O\",\"value\":\"%s\"}],\"validity\":{\"days\":30,"
+            "\"beyond_ca\":false},\"key_usage\":[\"digitalSignature\"]}",
+            cn, o);
+    profile_free(&t->profile);
+    must(profile_parse("ours", json, strlen(json), &t->profile, NULL, &e), &e);
+}
+
+/* As the signer would say it of each device, but of all of them, and before there is a job. */
+static void rows_must_fit_their_profile(void **state)
+{
+    struct jobs_test *t = *state;
+    use_profile(t, "{device_name}", "{subject.organization_name}");
+    json_t *o = import_text(t, "order",
+            "device_name,subject.organization_name,subject.locality,device_group\n"
+            "good,Ours,,\n"
+            "nobodys,,,\n"
+            "placed,Ours,Ulm,\n"
+            "grouped,,,nowhere\n"
+            /* 65 characters, of which a CN takes 64 */
+            "n1234567890123456789012345678901234567890123456789012345678901234,Ours,,\n");
+    assert_refused(o, 0, 3, "",
+            "does not fit profile ours: column subject.organization_name: the row lacks it");
+    assert_refused(o, 1, 4, "", "column subject.locality: profile ours has no place for it");
+    assert_refused(o, 2, 5, "", "column subject.organization_name: the row lacks it");
+    assert_refused(o, 3, 5, "device_group", "nowhere"); /* all that is wrong with it */
+    assert_refused(o, 4, 6, "", "CN from \"{device_name}\": ");
+    assert_refused(o, 4, 6, "", "at most 64 characters");
+    assert_int_equal(json_array_size(json_object_get(o, "errors")), 5);
+    json_decref(o);
+    assert_nothing_new(t, "0", "0");
+    /* and the good row alone is a job of that profile */
+    (void)import_job(
+            t, "order", "device_name,subject.organization_name\ngood,Ours\n", LEAVE_PENDING);
+    assert_string_equal(sql(t, "SELECT profile FROM job"), "ours");
+}
+
+/* Devices that there are get new certificates, which must fit no less. */
+static void so_must_rows_of_a_reissue(void **state)
+{
+    struct jobs_test *t = *state;
+    (void)import_job(t, "line", "device_name,hwid\na,1\n", APPROVE);
+    provision(t, "01", "1");
+    t->reissue = true;
+    use_profile(t, "{subject.common_name}", "Ours");
+    json_t *o = import_text(t, "again", "device_name,hwid,subject.common_name\na,1,\nnew,2,\n");
+    assert_refused(o, 0, 2, "", "column subject.common_name: the row lacks it");
+    assert_refused(o, 1, 3, "", "column subject.common_name: the row lacks it");
+    json_decref(o);
+    assert_nothing_new(t, "1", "1");
+    assert_string_equal(sql(t, "SELECT count(*) FROM job_next"), "0");
 }
 
 static void a_configuration_no_device_takes(void **state)
@@ -274,6 +334,8 @@ int main(void)
             TEST(rows_become_devices),
             TEST(what_only_the_registry_knows),
             TEST(options_are_checked),
+            TEST(rows_must_fit_their_profile),
+            TEST(so_must_rows_of_a_reissue),
             TEST(a_configuration_no_device_takes),
             TEST(every_proof_holds),
             TEST(the_end_of_a_job_frees_its_names),

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "hsm/profile.h"
 #include "jobs/outbox_client.h"
 
 static const char two[] = "device_name,hwid,attr.mac\na,1,02:00\nb,2,02:01\n";
@@ -154,6 +155,42 @@ static void manifests_that_are_none(void **state)
     assert_int_equal(jobs_import(t->people, fd, &unknown, 1, &text, &e), -1);
     close(fd);
     assert_string_equal(member(ask(t, "JobList", NULL), "jobs"), "[]");
+}
+
+/* Before the manifest is read, and as the file is at this moment. */
+static void a_job_needs_its_profile(void **state)
+{
+    static const char faulty[] = "{\"keys\":[\"P-1\"]}";
+    struct jobd_test *t = *state;
+    const struct jobs_option options[] = {
+            {"name", "line"}, {"profile", "ours"}, {"group", "sensors"}};
+    const struct jobs_option climbing = {"profile", "../keyline"};
+    struct buf text = BUF_INIT;
+    struct err e = {0};
+    struct profile *builtin = NULL;
+    char dir[PATH_MAX], file[PATH_MAX + 16], csv[128];
+    snprintf(csv, sizeof csv, "%s/m.csv", t->dir);
+    must(file_write(csv, "device_name\na\n", 14, 0644, &e), &e);
+    int fd = open(csv, O_RDONLY);
+    must_fail(jobs_import(t->people, fd, &climbing, 1, &text, &e), &e, ERR_PROFILE, "name");
+    must_fail(jobs_import(t->people, fd, options, 3, &text, &e), &e, ERR_PROFILE,
+            "there is no certificate profile 'ours'");
+    paths_get(&t->paths, PATH_PROFILES, dir);
+    snprintf(file, sizeof file, "%s/ours.json", dir);
+    must(file_mkdirs(dir, 0755, &e), &e);
+    must(file_write(file, faulty, sizeof faulty - 1, 0644, &e), &e);
+    must_fail(jobs_import(t->people, fd, options, 3, &text, &e), &e, ERR_PROFILE,
+            "\"subject\" is missing");
+    assert_string_equal(member(ask(t, "JobList", NULL), "jobs"), "[]");
+    must(profile_builtin(&builtin, &e), &e);
+    must(profile_json(builtin, &text, &e), &e);
+    profile_free(&builtin);
+    must(file_write(file, text.data, text.len, 0644, &e), &e);
+    buf_reset(&text);
+    must(jobs_import(t->people, fd, options, 3, &text, &e), &e);
+    assert_string_equal(member(ask(t, "JobShow", "line", NULL), "job.profile"), "ours");
+    buf_done(&text);
+    close(fd);
 }
 
 static void approval_needs_the_signer(void **state)
@@ -451,6 +488,7 @@ int main(void)
             TEST(a_key_made_by_the_signer),
             TEST(one_row_by_hand),
             TEST(manifests_that_are_none),
+            TEST(a_job_needs_its_profile),
             TEST(approval_needs_the_signer),
             TEST(a_run_belongs_to_its_connection),
             TEST(killed_in_the_middle),

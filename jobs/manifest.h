@@ -26,7 +26,7 @@ struct manifest {
     char sha256[65]; /* of the file as read, hex */
 };
 struct manifest_options {
-    const char *default_group; /* for rows that name none; "" = such rows are errors */
+    const char *default_group; /* for rows that name none; "" or NULL: such rows are errors */
 };
 /* 0: read and without a fault. -1 with ret->errors filled: ERR_MANIFEST; other ids: the file could not be read. */
 int manifest_read(int fd, const struct manifest_options *o, struct manifest *ret, struct err *e);

@@ -2,12 +2,10 @@
  * On the station, or far from it with only the request and the manifest: then the rows are counted
  * and the root computed here, so that nothing the station says has to be believed. Never signs what
  * it has not shown. */
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/limits.h"
@@ -17,6 +15,7 @@
 #include "jobs/manifest.h"
 #include "station/cli/approver.h"
 #include "station/cli/cli.h"
+#include "station/cli/manifest_file.h"
 #include "station/cli/profile.h"
 #include "station/cli/verbs.h"
 
@@ -140,19 +139,11 @@ static int compare_manifest(struct approval *a, const struct manifest *m, struct
 
 static int read_away(struct cli *c, struct approval *a, struct err *e)
 {
-    const char *path = cli_option(c, "manifest"), *group = cli_option(c, "group");
-    struct manifest_options o = {.default_group = group ? group : ""};
     struct manifest m = {0};
-    if (read_request(cli_option(c, "request"), &a->ticket, e))
-        return -1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_set(e, ERR_NOT_FOUND, "cannot open %s", path);
-    int r = manifest_read(fd, &o, &m, e);
-    close(fd);
-    if (r)
-        err_context(e, "%s", path);
-    else
+    int r = read_request(cli_option(c, "request"), &a->ticket, e);
+    if (r == 0)
+        r = manifest_file_read(cli_option(c, "manifest"), cli_option(c, "group"), &m, e);
+    if (r == 0)
         r = compare_manifest(a, &m, e);
     manifest_done(&m);
     return r;

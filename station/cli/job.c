@@ -1,17 +1,13 @@
 /* Jobs as facts and lists, and the import of a manifest. */
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/limits.h"
 #include "jobs/jobs_client.h"
 #include "station/cli/job.h"
+#include "station/cli/manifest_file.h"
 #include "station/cli/plain.h"
 #include "station/cli/verbs.h"
 
@@ -94,78 +90,18 @@ int job_request_show(struct cli *c, json_t *answer, struct err *e)
 
 /* ---- import */
 
-/* The appliance maps or reads the file itself, so a pipe is drained into memory first. */
-static int copy_to_memory(int from, struct err *e)
-{
-    char chunk[65536];
-    uint64_t total = 0;
-    int fd = memfd_create("manifest", MFD_CLOEXEC);
-    if (fd < 0)
-        return err_set_errno(e, errno, "make room for standard input");
-    for (;;) {
-        ssize_t n = read(from, chunk, sizeof chunk);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n == 0 && lseek(fd, 0, SEEK_SET) == 0)
-            return fd;
-        total += n > 0 ? (uint64_t)n : 0;
-        if (n <= 0 || write(fd, chunk, (size_t)n) != n)
-            err_set_errno(e, errno, "read the manifest from standard input");
-        else if (total > MANIFEST_BYTES_MAX)
-            err_set(e, ERR_LIMIT, "standard input: a manifest has at most %u MB",
-                    MANIFEST_BYTES_MAX / 1000000);
-        else
-            continue;
-        close(fd);
-        return -1;
-    }
-}
-
-static int manifest_open(const char *path, struct err *e)
-{
-    struct stat st;
-    if (strcmp(path, "-") == 0) {
-        return copy_to_memory(0, e);
-    }
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT)
-        return err_set(e, ERR_NOT_FOUND, "there is no file %s", path);
-    if (fd < 0)
-        return err_set_errno(e, errno, "open %s", path);
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-        return fd;
-    fcntl(fd, F_SETFL, 0);
-    int copy = S_ISFIFO(st.st_mode) ? copy_to_memory(fd, e) /* <(zcat manifest.gz) */
-                                    : err_set(e, ERR_ARGUMENT, "%s is not a file", path);
-    close(fd);
-    return copy;
-}
-
-/* "m.csv:4: device_name: stands twice": editors jump there. */
 static void show_import_errors(const char *file, const json_t *answer)
 {
-    const json_t *errors = json_object_get(answer, "errors");
     int64_t total = json_number(answer, "errors_total");
     char n[NUMBER_TEXT_MAX];
+    struct screen s;
     size_t i;
     json_t *error;
     fflush(stdout);
-    struct screen s;
     screen_init(&s, stderr);
-    json_array_foreach(errors, i, error)
-    {
-        const char *column = json_text(error, "column");
-        screen_put(&s, file, 0);
-        screen_printf(&s, ":%" PRId64 ": ", json_number(error, "row"));
-        screen_style(&s, STYLE_BOLD);
-        screen_put(&s, column, 0);
-        screen_style(&s, STYLE_PLAIN);
-        screen_printf(&s, "%s", *column ? ": " : "");
-        screen_put(&s, json_text(error, "reason"), 0);
-        screen_printf(&s, "\n");
-    }
-    if ((int64_t)i < total)
-        screen_printf(&s, "... and %s more\n", number_format(total - (int64_t)i, n));
+    json_array_foreach(json_object_get(answer, "errors"), i, error) manifest_file_fault(&s, file,
+            json_number(error, "row"), json_text(error, "column"), json_text(error, "reason"));
+    manifest_file_more(&s, total - (int64_t)i);
     screen_style(&s, STYLE_BAD);
     screen_printf(&s, "Nothing was imported: %s error%s.", number_format(total, n),
             total == 1 ? "" : "s");
@@ -233,7 +169,7 @@ int job_import(struct cli *c, struct err *e)
         return cli_usage(e, "\"-\" is a pipe or a file on standard input, not the terminal");
     if (is_stdin && !cli_has(c, "name"))
         return cli_usage(e, "\"-\" has no name for the job: give --name");
-    int fd = manifest_open(c->args[0], e);
+    int fd = manifest_file_open(c->args[0], e);
     if (fd < 0)
         return -1;
     size_t n = import_options(c, options);

@@ -3,10 +3,8 @@
 #include "station/cli/profile.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/row.h"
@@ -16,6 +14,7 @@
 #include "hsm/profile_words.h"
 #include "jobs/manifest.h"
 #include "station/cli/example.h"
+#include "station/cli/manifest_file.h"
 #include "station/cli/plain.h"
 #include "station/cli/verbs.h"
 
@@ -254,18 +253,6 @@ static int try_rows(const struct profile *p, const struct manifest *m, json_t *m
     return r;
 }
 
-static int read_manifest(const struct cli *c, struct manifest *m, struct err *e)
-{
-    const char *path = cli_option(c, "manifest"), *group = cli_option(c, "group");
-    struct manifest_options o = {.default_group = group ? group : ""};
-    int fd = open(path, O_RDONLY | O_CLOEXEC), r;
-    if (fd < 0)
-        return err_set(e, ERR_NOT_FOUND, "cannot open %s", path);
-    r = manifest_read(fd, &o, m, e);
-    close(fd);
-    return r ? err_context(e, "%s", path) : 0;
-}
-
 static int write_example(
         const struct cli *c, const struct profile *p, const struct manifest *m, struct err *e)
 {
@@ -342,7 +329,7 @@ int profile_check(struct cli *c, struct err *e)
         goto out;
     }
     if (p && cli_has(c, "manifest")) {
-        r = read_manifest(c, &m, e);
+        r = manifest_file_read(cli_option(c, "manifest"), cli_option(c, "group"), &m, e);
         if (r == 0)
             r = try_rows(p, &m, list, &misfits, e);
         if (r == 0 && cli_has(c, "example"))

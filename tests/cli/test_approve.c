@@ -243,8 +243,20 @@ static void far_from_the_station(void **state)
     assert_string_equal(given, ticket);
     free(given);
 
-    /* Another group than at import, another row, another count: not what is asked for. */
+    /* Rows without a group are faults of the file, and each is named. */
     unlink(test_path("order.ticket"));
+    o = keyline(AWAY, NULL);
+    assert_int_equal(o->status, 1);
+    assert_says(o->err,
+            "m.csv:2: device_group: no group: fill the column device_group, or name one "
+            "with --group\n");
+    assert_says(o->err, "m.csv:4: device_group: ");
+    assert_says(o->err, "3 faults in the manifest [Manifest]");
+    o = keyline(AWAY, "--json", NULL);
+    assert_says(o->err, "m.csv:4: device_group: ");
+    assert_says(o->out, "{\"error\":{\"name\":\"Manifest\"");
+
+    /* Another group than at import, another row, another count: not what is asked for. */
     assert_says(keyline(AWAY, "--group", "others", NULL)->err, "another --group than at import");
     test_write("m.csv", "device_name,hwid\nSENSOR-1,h1\nSENSOR-2,h2\nSENSOR-3,h4\n");
     assert_says(keyline(AWAY, "--group", "sensors", NULL)->err, "[NotAuthorised]");

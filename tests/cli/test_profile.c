@@ -124,6 +124,11 @@ static void check(void **state)
     o = keyline(CHECK, NULL);
     assert_int_equal(o->status, 0);
     assert_says(o->out, "Every row fits the profile (1).");
+    test_write("m.csv", "device_name,subject.common_name\nd1,One\nd1,Two\n");
+    o = keyline(CHECK, NULL);
+    assert_int_equal(o->status, 1);
+    assert_says(o->err, "m.csv:3: device_name: device_name 'd1' stands twice: also on line 2\n");
+    assert_says(o->err, "1 fault in the manifest [Manifest]");
 }
 
 int main(void)

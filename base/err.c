@@ -128,6 +128,13 @@ int err_context(struct err *e, const char *fmt, ...)
     return -1;
 }
 
+int err_advise(struct err *e, const char *hint)
+{
+    if (e != NULL && e->id != ERR_NONE && e->hint == NULL)
+        e->hint = hint;
+    return -1;
+}
+
 void err_clear(struct err *e)
 {
     if (e != NULL)
@@ -158,6 +165,11 @@ const char *err_name(enum err_id id)
 const char *err_hint(enum err_id id)
 {
     return entry(id)->hint;
+}
+
+const char *err_next(const struct err *e)
+{
+    return e->hint != NULL ? e->hint : err_hint(e->id);
 }
 
 enum err_id err_from_name(const char *name)

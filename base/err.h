@@ -28,6 +28,8 @@ enum err_id {
 struct err {
     enum err_id id;
     long code; /* the foreign code that caused it: errno, CK_RV, SQLite, CURLcode; or 0 */
+    const char
+            *hint; /* what to do in this very case, a literal; NULL: what the id says everywhere */
     char msg[ERR_MSG_MAX]; /* "context: context: cause", no newline, printable */
 };
 
@@ -42,6 +44,9 @@ int err_set_errno(struct err *e, int errnum, const char *fmt, ...)
         __attribute__((format(printf, 3, 4)));
 /* Prepends "context: ". Always -1, so that `return err_context(e, ...)` reads well. */
 int err_context(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* What to do in this very case, a literal, in place of what the id says everywhere; the first one stands. It stays in this
+ * process: over the bus go the id and the message. Always -1. */
+int err_advise(struct err *e, const char *hint);
 void err_clear(struct err *e);
 
 /* The static analyser sees no function bodies of other files: tell it that a failed call never goes on. */
@@ -50,11 +55,14 @@ void err_clear(struct err *e);
 #define err_set_code(...)  (err_set_code(__VA_ARGS__), -1)
 #define err_set_errno(...) (err_set_errno(__VA_ARGS__), -1)
 #define err_context(...)   (err_context(__VA_ARGS__), -1)
+#define err_advise(...)    (err_advise(__VA_ARGS__), -1)
 #endif
 
 enum err_class err_class(enum err_id id);
 const char *err_class_name(enum err_class c); /* "DEVICE" ... */
 const char *err_name(enum err_id id);         /* "Quota" */
 const char *err_hint(enum err_id id);         /* what to do next */
+/* What err_advise() said, else what the id says. */
+const char *err_next(const struct err *e);
 /* ERR_NONE when there is no such name. */
 enum err_id err_from_name(const char *name);

@@ -160,6 +160,6 @@ int main(int argc, char **argv)
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     if (verb->hold(&o, &e) == 0)
         return EXIT_SUCCESS;
-    fprintf(stderr, "keyline-ceremony: %s [%s]\n  %s\n", e.msg, err_name(e.id), err_hint(e.id));
+    fprintf(stderr, "keyline-ceremony: %s [%s]\n  %s\n", e.msg, err_name(e.id), err_next(&e));
     return EXIT_FAILURE;
 }

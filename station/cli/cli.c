@@ -152,9 +152,9 @@ static void report(const struct cli *c, const struct err *e, int status)
     if (c->json) {
         struct err ignored = {0};
         fflush(stdout);
-        cli_print_json(json_pack("{s:{s:s,s:s,s:s,s:s}}", "error", "name", err_name(e->id), "class",
-                               err_class_name(err_class(e->id)), "message", e->msg, "hint",
-                               err_hint(e->id)),
+        cli_print_json(
+                json_pack("{s:{s:s,s:s,s:s,s:s}}", "error", "name", err_name(e->id), "class",
+                        err_class_name(err_class(e->id)), "message", e->msg, "hint", err_next(e)),
                 &ignored);
         return;
     }
@@ -168,7 +168,7 @@ static void report(const struct cli *c, const struct err *e, int status)
         screen_printf(&s, "\nusage: keyline %s; --help shows examples\n",
                 c->verb ? usage_line(c->verb, line) : "VERB [OPTIONS]");
     else
-        screen_printf(&s, " [%s]\n  %s\n", err_name(e->id), err_hint(e->id));
+        screen_printf(&s, " [%s]\n  %s\n", err_name(e->id), err_next(e));
 }
 
 /* What was printed must have arrived: a full disk is not success. */

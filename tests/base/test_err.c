@@ -102,6 +102,23 @@ static void names_are_unique_and_found(void **state)
     assert_string_equal(err_class_name((enum err_class)9999), "BUG");
 }
 
+static void a_case_has_its_own_hint(void **state)
+{
+    struct err e = {0};
+    (void)state;
+    assert_int_equal(err_advise(&e, "nothing is wrong"), -1);
+    assert_null(e.hint);
+    err_set(&e, ERR_NOT_FOUND, "no card");
+    assert_string_equal(err_next(&e), err_hint(ERR_NOT_FOUND));
+    assert_int_equal(err_advise(&e, "Insert it."), -1);
+    err_context(&e, "approve");
+    err_advise(&e, "Whoever is further away knows less.");
+    assert_string_equal(err_next(&e), "Insert it.");
+    err_clear(&e);
+    assert_string_equal(err_next(&e), "");
+    assert_int_equal(err_advise(NULL, "x"), -1);
+}
+
 static void docs_say_the_same(void **state)
 {
     struct buf text = BUF_INIT;
@@ -133,6 +150,7 @@ int main(void)
             cmocka_unit_test(messages_are_printable),
             cmocka_unit_test(long_messages_are_cut_visibly),
             cmocka_unit_test(names_are_unique_and_found),
+            cmocka_unit_test(a_case_has_its_own_hint),
             cmocka_unit_test(docs_say_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,6 +44,28 @@ out:
     return r;
 }
 
+/* Certificate i has not the place that its signer has. */
+static int refuse_link(const char *path, STACK_OF(X509) * chain, int i, struct err *e)
+{
+    X509 *x = sk_X509_value(chain, i);
+
+    for (int at = 0; at < sk_X509_num(chain); at++) {
+        X509 *by = sk_X509_value(chain, at);
+
+        if (at == i + 1 || X509_check_issued(by, x) != X509_V_OK ||
+                X509_verify(x, X509_get0_pubkey(by)) != 1)
+            continue;
+        if (at == i)
+            return err_set(e, ERR_CONFIG,
+                    "%s: wrong order: certificate %d is a root, and must stand last", path, i + 1);
+        return err_set(e, ERR_CONFIG,
+                "%s: wrong order: certificate %d is signed by certificate %d, which must be next",
+                path, i + 1, at + 1);
+    }
+    return err_set(e, ERR_CONFIG, "%s: certificate %d is not signed by %s", path, i + 1,
+            i + 1 == sk_X509_num(chain) ? "itself: the root must stand last" : "the next one");
+}
+
 static int check_links(const char *path, STACK_OF(X509) * chain, struct err *e)
 {
     int count = sk_X509_num(chain);
@@ -54,8 +76,7 @@ static int check_links(const char *path, STACK_OF(X509) * chain, struct err *e)
         if (X509_check_ca(x) != 1 || !(X509_get_key_usage(x) & KU_KEY_CERT_SIGN))
             return err_set(e, ERR_CONFIG, "%s: certificate %d is not a CA's", path, i + 1);
         if (X509_check_issued(by, x) != X509_V_OK || X509_verify(x, X509_get0_pubkey(by)) != 1)
-            return err_set(e, ERR_CONFIG, "%s: certificate %d is not signed by %s", path, i + 1,
-                    by == x ? "itself: the root must stand last" : "the next one");
+            return refuse_link(path, chain, i, e);
     }
     return 0;
 }

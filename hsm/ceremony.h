@@ -16,7 +16,7 @@ struct ceremony_options {
     const char *out;
     const char *fingerprint;
     const char *argument;
-    bool yes, give_up;
+    bool yes, give_up, reinstate;
 };
 
 /* init: configuration, token, CA, approver. ca init: the same without an approver. */

@@ -1,6 +1,7 @@
 /* Files of the ceremony. Promises never to overwrite or remove anything a finished ceremony made:
  * what it removes carries the mark of a run that did not come to its end. */
 #include "hsm/ceremony_files.h"
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <openssl/rand.h>
@@ -131,8 +132,6 @@ static int clear_unfinished(const struct ceremony_files *f, struct err *e)
 
     if (read_mark(f, &scope, e) < 0 || (scope == CEREMONY_STATION && take_back_anchor(f, e) < 0))
         return -1;
-    fprintf(stderr, "An earlier ceremony did not finish; what it left is removed and everything is "
-                    "made anew.\n");
     for (int i = 0; i < CEREMONY_FILE_COUNT; i++)
         if (makes(f, scope, i) && nftw(f->at[i], remove_one, 8, FTW_DEPTH | FTW_PHYS) < 0 &&
                 errno != ENOENT)
@@ -140,21 +139,67 @@ static int clear_unfinished(const struct ceremony_files *f, struct err *e)
     return 0;
 }
 
-int ceremony_files_begin(struct ceremony_files *f, enum ceremony_scope scope, struct err *e)
+static int write_mark(const struct ceremony_files *f, enum ceremony_scope scope, struct err *e)
 {
     char mark[MARK_BYTES_MAX];
+
+    snprintf(mark, sizeof mark, MARK_TEXT, scope_names[scope]);
+    return file_write(f->mark, mark, strlen(mark), 0640, e);
+}
+
+static int refuse_existing(const struct ceremony_files *f, const char *path, struct err *e)
+{
+    struct stat st;
+
+    err_set(e, ERR_EXISTS, "%s is there already: a ceremony is held once, and nothing was changed",
+            path);
+    return err_advise(e,
+            lstat(f->at[CEREMONY_CHAIN], &st) == 0
+                    ? "'keyline ca show' shows the CA that is there; 'keyline ca rollover' or 'ca "
+                      "request' renews it."
+                    : "There is no CA beside it: restore the station's backup, or move away what "
+                      "another CA has left.");
+}
+
+int ceremony_files_begin(struct ceremony_files *f, enum ceremony_scope scope, struct err *e)
+{
     struct stat st;
 
     f->scope = scope;
-    if (lstat(f->mark, &st) == 0 && clear_unfinished(f, e) < 0)
-        return -1;
+    if (lstat(f->mark, &st) == 0) {
+        if (clear_unfinished(f, e) < 0)
+            return -1;
+        fprintf(stderr, "An earlier ceremony did not finish; what it left is removed and "
+                        "everything is made anew.\n");
+    }
     for (int i = 0; i < CEREMONY_FILE_COUNT; i++)
         if (makes(f, scope, i) && lstat(f->at[i], &st) == 0)
-            return err_set(e, ERR_EXISTS,
-                    "%s is there already: a ceremony is held once, and nothing was changed",
-                    f->at[i]);
-    snprintf(mark, sizeof mark, MARK_TEXT, scope_names[scope]);
-    return file_write(f->mark, mark, strlen(mark), 0640, e);
+            return refuse_existing(f, f->at[i], e);
+    return write_mark(f, scope, e);
+}
+
+/* Whether the directory holds one token, and not another that somebody made beside it. */
+static bool holds_one(const char *tokens)
+{
+    DIR *dir = opendir(tokens);
+    int count = 0;
+
+    for (struct dirent *d; dir && (d = readdir(dir));)
+        count += d->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return count == 1;
+}
+
+int ceremony_files_unmake_token(const struct ceremony_files *f, bool *ret_gone, struct err *e)
+{
+    *ret_gone = !ceremony_files_token_missing(f) && f->kind == CEREMONY_EMBEDDED &&
+                holds_one(f->at[CEREMONY_TOKENS]);
+    /* cut off from here on it is what a ceremony that did not finish has left */
+    return *ret_gone && (write_mark(f, CEREMONY_TOKEN_ONLY, e) < 0 || clear_unfinished(f, e) < 0 ||
+                                file_remove(f->mark, e) < 0)
+                   ? -1
+                   : 0;
 }
 
 bool ceremony_files_token_missing(const struct ceremony_files *f)

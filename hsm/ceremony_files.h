@@ -40,6 +40,9 @@ int ceremony_files_init(
 int ceremony_files_begin(struct ceremony_files *f, enum ceremony_scope scope, struct err *e);
 /* The embedded token is to be used, and is not there whole. */
 bool ceremony_files_token_missing(const struct ceremony_files *f);
+/* Takes away the embedded token that was made for a request: only where nothing was ever kept in it, which the caller has
+ * seen, and no CA is. *ret_gone is false where the token is not ours alone to remove. */
+int ceremony_files_unmake_token(const struct ceremony_files *f, bool *ret_gone, struct err *e);
 /* keyline.conf with every key and its meaning, commented out; left alone when there is one. */
 int ceremony_files_config(const struct ceremony_files *f, struct err *e);
 /* Random PINs and softhsm2.conf of the embedded token; sets $SOFTHSM2_CONF. */

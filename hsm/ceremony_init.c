@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <termios.h>
+#include <unistd.h>
 #include "base/buf.h"
 #include "base/config.h"
 #include "base/err.h"
@@ -227,6 +228,21 @@ static int close_token(struct ceremony_token *t, const struct ceremony_files *f,
     return f->kind == CEREMONY_EMBEDDED ? embedded_backup(&f->paths, e) : 0;
 }
 
+/* Its token and its key would be found to be in the way one after the other: this says it in one. */
+static int refuse_waiting(const struct paths *p, const struct ceremony_files *f, struct err *e)
+{
+    char request[PATH_MAX], key[PATH_MAX];
+
+    paths_get(p, PATH_CA_REQUEST, request);
+    paths_get(p, PATH_CA_KEY, key);
+    if (access(f->at[CEREMONY_CHAIN], F_OK) == 0 ||
+            (access(request, F_OK) < 0 && access(key, F_OK) < 0))
+        return 0;
+    err_set(e, ERR_BAD_STATE, "a request for this station's CA waits for a root's answer");
+    return err_advise(e, "Import the answer (keyline ca import), or give the request up first "
+                         "(keyline ca request --give-up).");
+}
+
 static int hold_ceremony(const struct ceremony_options *o, enum ceremony_scope scope, struct err *e)
 {
     struct ceremony_token token = CEREMONY_TOKEN_INIT;
@@ -242,6 +258,7 @@ static int hold_ceremony(const struct ceremony_options *o, enum ceremony_scope s
         return -1;
     paths_get(&paths, PATH_CONFIG, path);
     if (config_load(path, &config, e) < 0 || ceremony_files_init(&f, &paths, config, e) < 0 ||
+            refuse_waiting(&paths, &f, e) < 0 ||
             (with_approver && get_passphrase(o, &passphrase, e) < 0) ||
             ceremony_files_begin(&f, scope, e) < 0 || ceremony_files_config(&f, e) < 0 ||
             open_token(&token, &f, config, e) < 0 || make_ca(&token, &f, config, o, e) < 0 ||

@@ -65,13 +65,25 @@ static int settle(struct ceremony_station *s, struct err *e)
     return used;
 }
 
+static int read_request(const struct buf *pem, X509_REQ **ret, struct err *e)
+{
+    BIO *bio = BIO_new_mem_buf(pem->data, (int)pem->len);
+
+    *ret = bio ? PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    ERR_clear_error();
+    if (*ret)
+        return 0;
+    err_set(e, ERR_CONFIG, "the request that waits cannot be read");
+    return err_advise(e, "Give it up: keyline ca request --give-up");
+}
+
 /* 1: a request waits, *ret_pem gets it; 0: none does. One whose answer is installed already, by a run
  * that was cut off, waits no more. */
 static int pending(struct ceremony_station *s, struct buf *ret_pem, struct err *e)
 {
     struct err why = {0};
     X509_REQ *req = NULL;
-    BIO *bio = NULL;
     int r = -1;
 
     if (ceremony_store_request(&s->paths, ret_pem, &why) < 0) {
@@ -80,19 +92,14 @@ static int pending(struct ceremony_station *s, struct buf *ret_pem, struct err *
         *e = why;
         return -1;
     }
-    bio = BIO_new_mem_buf(ret_pem->data, (int)ret_pem->len);
-    req = bio ? PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL) : NULL;
-    if (!req)
-        err_set(e, ERR_CONFIG,
-                "the request that waits cannot be read: give it up (ca request --give-up)");
-    else if (s->cas.active && EVP_PKEY_eq(X509_REQ_get0_pubkey(req), s->cas.active->key) == 1) {
+    if (read_request(ret_pem, &req, e) < 0)
+        return -1;
+    if (s->cas.active && EVP_PKEY_eq(X509_REQ_get0_pubkey(req), s->cas.active->key) == 1) {
         buf_reset(ret_pem);
         r = ceremony_store_clear_request(&s->paths, e);
     } else
         r = 1;
     X509_REQ_free(req);
-    BIO_free(bio);
-    ERR_clear_error();
     return r;
 }
 
@@ -109,26 +116,34 @@ static int make_key(struct ceremony_station *s, const struct ceremony_options *o
     return ceremony_token_keygen(&s->token, type, ret, e);
 }
 
-/* The option, else what the active CA is called by. */
-static int find_organization(const struct ceremony_station *s, const struct ceremony_options *o,
-        struct buf *ret, struct err *e)
+/* What this name (NULL: none) says, else Keyline; buf_str(ret) is its text. */
+static int organization_of(const X509_NAME *name, struct buf *ret, struct err *e)
 {
-    X509_NAME *name = s->cas.active ? X509_get_subject_name(s->cas.active->cert) : NULL;
     int at = name ? X509_NAME_get_index_by_NID(name, NID_organizationName, -1) : -1;
     uint8_t *text = NULL;
     int len, r;
 
-    if (o->organization || at < 0) {
-        const char *plain = o->organization ? o->organization : ORGANIZATION;
-
-        r = buf_append(ret, plain, strlen(plain), e);
-    } else {
+    if (at < 0)
+        r = buf_append(ret, ORGANIZATION, sizeof ORGANIZATION - 1, e);
+    else {
         len = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)));
         r = len < 0 ? err_set(e, ERR_CONFIG, "the CA's organization cannot be read")
                     : buf_append(ret, text, (size_t)len, e);
         OPENSSL_free(text);
     }
     return r < 0 ? -1 : buf_str(ret) ? 0 : err_set(e, ERR_NOMEM, "no memory for a name");
+}
+
+/* The option, else what the active CA is called by. */
+static int find_organization(const struct ceremony_station *s, const struct ceremony_options *o,
+        struct buf *ret, struct err *e)
+{
+    if (!o->organization)
+        return organization_of(
+                s->cas.active ? X509_get_subject_name(s->cas.active->cert) : NULL, ret, e);
+    if (buf_append(ret, o->organization, strlen(o->organization), e) < 0)
+        return -1;
+    return buf_str(ret) ? 0 : err_set(e, ERR_NOMEM, "no memory for a name");
 }
 
 /* ---- request */
@@ -149,6 +164,32 @@ static int make_request(struct ceremony_station *s, const struct ceremony_option
             ceremony_request_pem(&s->token, &key, buf_str(&organization), ret_pem, e) == 0 &&
             ceremony_station_logout(s, e) == 0)
         r = ceremony_store_put_request(&s->paths, ret_pem, e);
+    buf_done(&organization);
+    return r;
+}
+
+/* The request that waits is shown again to whoever asks for the same: what the options leave out is as it is. */
+static int check_wishes(const struct ceremony_options *o, const struct buf *pem, struct err *e)
+{
+    struct buf organization = BUF_INIT;
+    enum ceremony_key_type type;
+    X509_REQ *req = NULL;
+    int r = -1;
+
+    if (read_request(pem, &req, e) < 0 || ceremony_key_type(o, &type, e) < 0 ||
+            organization_of(X509_REQ_get_subject_name(req), &organization, e) < 0)
+        goto out;
+    if (o->organization && strcmp(o->organization, buf_str(&organization)) != 0)
+        err_set(e, ERR_BAD_STATE, "a request waits already, and its organization is '%s'",
+                buf_str(&organization));
+    else if (o->key_type && !ceremony_key_type_fits(type, X509_REQ_get0_pubkey(req)))
+        err_set(e, ERR_BAD_STATE, "a request waits already, and its key is not %s", o->key_type);
+    else
+        r = 0;
+out:
+    err_advise(e, "Without these options the one that waits is shown again; 'keyline ca request "
+                  "--give-up' ends it.");
+    X509_REQ_free(req);
     buf_done(&organization);
     return r;
 }
@@ -175,21 +216,38 @@ static int hand_out(
     return 0;
 }
 
-static int give_up(struct ceremony_station *s, struct err *e)
+static bool is_waiting(const struct ceremony_station *s)
 {
     struct module_key_name name;
     struct buf pem = BUF_INIT;
     struct err why = {0};
+    bool waits = ceremony_store_key(&s->paths, &name, &why) == 0 ||
+                 ceremony_store_request(&s->paths, &pem, &why) == 0;
+
+    buf_done(&pem);
+    return waits;
+}
+
+/* Takes back what the request has made: its key, and on a station without a CA the token as well, so that 'init' can begin
+ * where nothing was begun. */
+static int give_up(struct ceremony_station *s, struct err *e)
+{
+    bool fresh = !s->cas.active && !s->cas.retired_count, empty = false, gone = false;
+    bool waits = is_waiting(s);
     int r = -1;
 
-    if (ceremony_store_key(&s->paths, &name, &why) < 0 &&
-            ceremony_store_request(&s->paths, &pem, &why) < 0)
+    if (!waits && (!fresh || ceremony_files_token_missing(&s->files)))
         err_set(e, ERR_NOT_FOUND, "no request waits");
-    else if (ceremony_station_login(s, s->sections[0], e) == 0 && settle(s, e) >= 0)
+    else if (ceremony_station_login(s, s->sections[0], e) == 0 && settle(s, e) >= 0 &&
+             ceremony_token_is_empty(&s->token, &empty, e) == 0)
         r = ceremony_station_logout(s, e);
+    if (r == 0 && fresh && empty)
+        r = ceremony_files_unmake_token(&s->files, &gone, e);
+    if (r == 0 && !waits && !gone)
+        r = err_set(e, ERR_NOT_FOUND, "no request waits");
     if (r == 0)
-        printf("The request is given up; a certificate for it is of no use any more.\n");
-    buf_done(&pem);
+        printf("The request is given up; a certificate for it is of no use any more.\n%s",
+                gone ? "The token that was made for it is gone, too.\n" : "");
     return r;
 }
 
@@ -198,11 +256,9 @@ static int request(struct ceremony_station *s, const struct ceremony_options *o,
     struct buf pem = BUF_INIT;
     int r = pending(s, &pem, e);
 
-    if (r == 1 && (o->key_type || o->organization)) {
-        err_set(e, ERR_BAD_STATE,
-                "a request waits already: without options it is shown again, --give-up ends it");
-        r = -1;
-    } else if (r == 0)
+    if (r == 1)
+        r = check_wishes(o, &pem, e);
+    else if (r == 0)
         r = make_request(s, o, &pem, e);
     if (r >= 0)
         r = hand_out(s, o->out, &pem, e);
@@ -223,9 +279,21 @@ int ceremony_request(const struct ceremony_options *o, struct err *e)
 
 /* ---- import */
 
+/* An old file that is imported by mistake must not undo a roll-over. */
+static int check_return(const struct ca *next, const struct ceremony_options *o, struct err *e)
+{
+    if (o->reinstate)
+        return 0;
+    err_set(e, ERR_BAD_STATE, "this chain is of a retired CA, %s: another has taken its place",
+            next->subject_text);
+    return err_advise(e, "If it really is to issue again in place of the one in force: keyline ca "
+                         "import --reinstate CHAIN.pem");
+}
+
 /* Names and key identifiers tell CAs apart, on CRLs and in chains: two CAs of one station share
  * neither. */
-static int check_place(const struct ceremony_station *s, const struct ca *next, struct err *e)
+static int check_place(const struct ceremony_station *s, const struct ca *next,
+        const struct ceremony_options *o, struct err *e)
 {
     for (size_t i = 0; i <= s->cas.retired_count; i++) {
         const struct ca *ca = i ? s->cas.retired[i - 1] : s->cas.active;
@@ -244,7 +312,7 @@ static int check_place(const struct ceremony_station *s, const struct ca *next, 
                              : "another CA of this station has the same %s",
                     same_id != same_key ? "subjectKeyIdentifier" : "subject name");
         if (same_key)
-            return 0;
+            return i == 0 ? 0 : check_return(next, o, e);
     }
     if (s->cas.active && s->cas.retired_count == CA_RETIRED_MAX)
         return err_set(e, ERR_LIMIT,
@@ -349,6 +417,7 @@ static int prove_key_in(
     if (ceremony_token_find(&s->token, next->cert, &guess, &key, e) < 0) {
         if (e->id == ERR_TOKEN_ABSENT || e->id == ERR_SIGNATURE)
             err_context(e, "the chain is not for a key of this station's token");
+        err_advise(e, "Have the root sign the request that waits: 'keyline ca request' shows it.");
         return -1;
     }
     return ceremony_station_logout(s, e);
@@ -373,14 +442,27 @@ static void say_active(const struct ca *ca)
             ca->subject_text, date);
 }
 
+/* What is wrong with this file is not keyline.conf's fault. */
+static int load_answer(const char *path, struct ca **ret, struct err *e)
+{
+    if (ca_load(path, ret, e) == 0)
+        return 0;
+    if (e->id == ERR_CONFIG)
+        e->id = ERR_CA_CHAIN;
+    if (e->id == ERR_CA_CHAIN)
+        err_advise(e, "The file holds the issuing CA's certificate first, then each one's issuer, "
+                      "the root last: cat issuing.pem root.pem >chain.pem");
+    return -1;
+}
+
 int ceremony_import(const struct ceremony_options *o, struct err *e)
 {
     struct ceremony_station s;
     struct ca *next = NULL;
     int r = -1;
 
-    if (ceremony_station_open(&s, e) == 0 && ca_load(o->argument, &next, e) == 0 &&
-            ca_check(next, time_now_ms() / 1000, e) == 0 && check_place(&s, next, e) == 0 &&
+    if (ceremony_station_open(&s, e) == 0 && load_answer(o->argument, &next, e) == 0 &&
+            ca_check(next, time_now_ms() / 1000, e) == 0 && check_place(&s, next, o, e) == 0 &&
             prove_key(&s, next, e) == 0 && confirm_root(next, o, e) == 0)
         r = ceremony_store_install(&s.paths, &s.cas, next, e);
     if (r == 0)
@@ -475,7 +557,7 @@ static int roll_over(struct ceremony_station *s, const struct ceremony_options *
         printf("The roll-over that was cut off is complete.\n");
         if (ceremony_store_install(&s->paths, &s->cas, s->cas.active, e) == 0)
             r = ceremony_station_logout(s, e);
-    } else if (done == 0 && certify_next(s, o, &next, e) == 0 && check_place(s, next, e) == 0)
+    } else if (done == 0 && certify_next(s, o, &next, e) == 0 && check_place(s, next, o, e) == 0)
         r = ceremony_store_install(&s->paths, &s->cas, next, e);
     if (r == 0)
         say_active(next ? next : s->cas.active);

@@ -29,6 +29,7 @@ static const char usage[] =
         "  -O, --out F                        request: write it to F, not to standard output\n"
         "      --give-up                      request: destroy the key of the request that waits\n"
         "  -f, --fingerprint SHA256           import: the root's; refuse any other, do not ask\n"
+        "      --reinstate                    import: also the chain of a retired CA\n"
         "  -y, --yes                          import: do not ask\n"
         "  -h, --help, -V, --version\n\n"
         "Examples:\n"
@@ -46,7 +47,7 @@ static const struct verb {
         {NULL, "init", "kop", 0, ceremony_init},
         {"ca", "init", "ko", 0, ceremony_ca_init},
         {"ca", "request", "koOG", 0, ceremony_request},
-        {"ca", "import", "fy", 1, ceremony_import},
+        {"ca", "import", "fyR", 1, ceremony_import},
         {"ca", "rollover", "ko", 0, ceremony_rollover},
 };
 
@@ -93,6 +94,9 @@ static void note_option(int c, struct ceremony_options *o)
     case 'G':
         o->give_up = true;
         break;
+    case 'R':
+        o->reinstate = true;
+        break;
     }
 }
 
@@ -106,6 +110,7 @@ static int parse_options(int argc, char **argv, struct ceremony_options *o, cons
             {"out", required_argument, NULL, 'O'},
             {"give-up", no_argument, NULL, 'G'},
             {"fingerprint", required_argument, NULL, 'f'},
+            {"reinstate", no_argument, NULL, 'R'},
             {"yes", no_argument, NULL, 'y'},
             {"help", no_argument, NULL, 'h'},
             {"version", no_argument, NULL, 'V'},

@@ -3,7 +3,6 @@
  * the public half. */
 #include "hsm/ceremony_token.h"
 #include <openssl/x509v3.h>
-#include <stdbool.h>
 #include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
@@ -41,6 +40,15 @@ int ceremony_key_type_parse(const char *name, enum ceremony_key_type *ret, struc
         }
     return err_set(e, ERR_ARGUMENT,
             "key type '%.20s': it is p256, p384, rsa2048, rsa3072, rsa4096 or ed25519", name);
+}
+
+bool ceremony_key_type_fits(enum ceremony_key_type type, EVP_PKEY *key)
+{
+    CK_ULONG bits = key_types[type].rsa_bits;
+    enum signature_alg alg;
+
+    return signature_alg_of(key, &alg, NULL) == 0 && alg == key_types[type].alg &&
+           (!bits || (CK_ULONG)EVP_PKEY_get_bits(key) == bits);
 }
 
 /* PKCS#11 takes texts as unsigned and not const. */
@@ -405,5 +413,16 @@ int ceremony_token_destroy(
         if (rv != CKR_OK)
             return ckr_err(e, rv, "destroy a key in the token");
     }
+    return 0;
+}
+
+int ceremony_token_is_empty(struct ceremony_token *t, bool *ret, struct err *e)
+{
+    CK_OBJECT_HANDLE found[1];
+    size_t count = 0;
+
+    if (module_find_objects(&t->module, t->session, NULL, 0, found, 1, &count, e) < 0)
+        return -1;
+    *ret = count == 0;
     return 0;
 }

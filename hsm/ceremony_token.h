@@ -1,6 +1,7 @@
 /* The ceremony's use of the token, directly through PKCS#11: pkcs11-helper makes neither tokens nor keys. */
 #pragma once
 #include <openssl/x509.h>
+#include <stdbool.h>
 #include "hsm/ca.h"
 #include "hsm/module.h"
 
@@ -28,6 +29,8 @@ enum ceremony_key_type {
 };
 /* "p256", "p384", "rsa2048", "rsa3072", "rsa4096", "ed25519"; ERR_ARGUMENT. */
 int ceremony_key_type_parse(const char *name, enum ceremony_key_type *ret, struct err *e);
+/* Whether this public key is one of that type. */
+bool ceremony_key_type_fits(enum ceremony_key_type type, EVP_PKEY *key);
 
 struct ceremony_key {
     struct module_key_name name; /* of a key to be made */
@@ -57,6 +60,8 @@ int ceremony_token_find(struct ceremony_token *t, X509 *cert, const struct modul
 /* Destroys the pair of this id and label. One that is not there is no error. */
 int ceremony_token_destroy(
         struct ceremony_token *t, const struct module_key_name *name, struct err *e);
+/* Whether there is no object at all in the token that is open. */
+int ceremony_token_is_empty(struct ceremony_token *t, bool *ret, struct err *e);
 /* Appends the signature as certificates carry it, verified under the key. */
 int ceremony_token_sign(struct ceremony_token *t, const struct ceremony_key *key, const void *bytes,
         size_t len, struct buf *ret_sig, struct err *e);

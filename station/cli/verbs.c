@@ -397,10 +397,12 @@ const struct verb verb_table[] = {
                 .args = "FILE",
                 .args_min = 1,
                 .args_max = 1,
-                .help = "Put the chain that the root answered in force",
+                .help = "Put the chain that the root answered in force: issuing CA first, root "
+                        "last",
                 .options = OPTIONS(
                         TEXT("fingerprint", "SHA256", "of the root: do not ask, refuse any other"),
-                        SWITCH("yes", "do not ask whether the root is the right one")),
+                        SWITCH("yes", "do not ask whether the root is the right one"),
+                        SWITCH("reinstate", "also a retired CA's chain: it takes its place again")),
                 .examples = EXAMPLES("keyline ca import /media/usb/chain.pem",
                         "keyline ca import chain.pem --fingerprint 3f:d2:..:91"),
                 .program = "keyline-ceremony",

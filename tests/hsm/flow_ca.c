@@ -19,6 +19,9 @@
 
 #define FILE_MAX (1u << 20)
 
+/* What a ceremony changes goes through these; how many a run has depends on chance a little. */
+#define STEPS "write,rename,unlink,fsync,ftruncate"
+
 static struct station st;
 
 static int setup(void **state)
@@ -257,14 +260,19 @@ static void an_offline_root(void **state)
     station_start(&st);
     issue_under_active(0, key, &cert);
     make_root("-newkey rsa:3072");
-    did("%s ca request --out issuing.csr", CEREMONY);
+    did("%s ca request --organization Maker --out issuing.csr && cp etc/ca/chain.pem old.pem",
+            CEREMONY);
     did("openssl req -in issuing.csr -noout -verify -text");
     said("CA:TRUE, pathlen:0");
     said("Certificate Sign, CRL Sign");
     /* asked again it is the same; other wishes are refused; a roll-over waits */
-    did("%s ca request 2>/dev/null | cmp - ../%s/issuing.csr", CEREMONY, strrchr(st.root, '/') + 1);
+    did("%s ca request 2>/dev/null | cmp - issuing.csr", CEREMONY);
+    did("%s ca request --organization Maker --key-type p256 2>/dev/null | cmp - issuing.csr",
+            CEREMONY);
     assert_int_equal(sh("%s ca request --key-type p384", CEREMONY), 1);
-    said("[BadState]");
+    said("its key is not p384 [BadState]");
+    assert_int_equal(sh("%s ca request --organization Other", CEREMONY), 1);
+    said("its organization is 'Maker' [BadState]");
     assert_int_equal(sh("%s ca rollover", CEREMONY), 1);
     said("a request waits");
     sign_request("issuing.csr", "");
@@ -276,6 +284,9 @@ static void an_offline_root(void **state)
     said("give --fingerprint");
     assert_int_equal(sh("%s ca import issuing.pem --yes", CEREMONY), 1);
     said("root must stand last");
+    assert_int_equal(sh("cat root.pem issuing.pem >x.pem; %s ca import x.pem --yes", CEREMONY), 1);
+    said("certificate 1 is a root, and must stand last [BadCaChain]");
+    said("cat issuing.pem root.pem");
     assert_int_equal(sh("%s ca import no-such.pem --yes", CEREMONY), 1);
     said("[NotFound]");
     assert_true(there_is("etc/ca/request.pem"));
@@ -300,6 +311,17 @@ static void an_offline_root(void **state)
     /* what is in force may be imported again; it changes nothing */
     did("%s ca import chain.pem --yes", CEREMONY);
     assert_int_equal(issued(), 2);
+    /* what is retired comes back on purpose only */
+    assert_int_equal(sh("%s ca import old.pem --yes", CEREMONY), 1);
+    said("of a retired CA");
+    said("--reinstate");
+    assert_int_equal(issued(), 2);
+    did("%s ca import --reinstate old.pem --yes", CEREMONY);
+    signer_ends();
+    serves(2);
+    load_cas(&cas);
+    assert_int_equal(cas.retired_count, 1);
+    ca_set_done(&cas);
     buf_done(&cert);
     EVP_PKEY_free(key);
 }
@@ -469,6 +491,49 @@ static void a_fresh_station(void **state)
     ok(file_remove(approver, &e));
 }
 
+/* What a request began on a fresh station is taken back with it, wherever the taking back is cut off; a token that holds
+ * anything, or is not alone, stays. */
+static void given_up_on_a_fresh_station(void **state)
+{
+    char fresh[128], in[256];
+    int status;
+
+    (void)state;
+    snprintf(fresh, sizeof fresh, "%s/fresh", st.root);
+    snprintf(in, sizeof in, "export KEYLINE_ROOT=%s SOFT=softhsm2.conf;", fresh);
+    did("%s %s ca request --organization Maker", in, CEREMONY);
+    assert_int_equal(sh("%s %s ca init", in, CEREMONY), 1);
+    said("waits for a root's answer [BadState]");
+    said("--give-up");
+    for (size_t n = 1;; n += 5) {
+        status = sh("%s strace -f -qq -o /dev/null -e trace=%s -e inject=%s:signal=KILL:when=%zu "
+                    "%s ca request --give-up",
+                in, STEPS, STEPS, n, CEREMONY);
+        if (status == 0)
+            break;
+        assert_int_equal(status, 128 + SIGKILL);
+        (void)sh("%s %s ca request --give-up", in, CEREMONY);
+        did("%s %s ca init && rm -rf %s && %s ca request", in, CEREMONY, fresh, CEREMONY);
+    }
+    assert_false(there_is("fresh/etc/softhsm2.conf"));
+    assert_false(there_is("fresh/etc/ceremony.unfinished"));
+    assert_int_equal(sh("%s %s ca request --give-up", in, CEREMONY), 1);
+    said("no request waits");
+    did("%s %s ca request; SOFTHSM2_CONF=%s/etc/$SOFT softhsm2-util --init-token --free "
+        "--label two --so-pin 12345678 --pin 24681357; %s ca request --give-up",
+            in, CEREMONY, fresh, CEREMONY);
+    assert_true(there_is("fresh/etc/softhsm2.conf"));
+    did("%s %s ca init; rm -rf %s; %s ca request; grep -q . %s/etc/token.pin", in, CEREMONY, fresh,
+            CEREMONY, fresh);
+    did("%s SOFTHSM2_CONF=%s/etc/$SOFT pkcs11-tool --module /usr/lib/softhsm/libsofthsm2.so "
+        "--login --pin $(cat %s/etc/token.pin) --keypairgen --key-type EC:prime256v1 --id 55; "
+        "%s ca request --give-up",
+            in, fresh, fresh, CEREMONY);
+    assert_true(there_is("fresh/etc/softhsm2.conf"));
+    assert_int_equal(sh("%s %s ca init", in, CEREMONY), 1);
+    said("[Exists]");
+}
+
 static void wrong_words(void **state)
 {
     (void)state;
@@ -484,9 +549,6 @@ static void wrong_words(void **state)
 }
 
 /* ---- kills */
-
-/* What a ceremony changes goes through these; how many a run has depends on chance a little. */
-#define STEPS "write,rename,unlink,fsync,ftruncate"
 
 static void save(void)
 {
@@ -582,6 +644,7 @@ int main(int argc, char **argv)
             cmocka_unit_test_setup_teardown(a_key_that_could_leave_is_refused, setup, teardown),
             cmocka_unit_test_setup_teardown(every_token_needs_the_key, setup, teardown),
             cmocka_unit_test_setup_teardown(a_fresh_station, setup, teardown),
+            cmocka_unit_test_setup_teardown(given_up_on_a_fresh_station, setup, teardown),
             cmocka_unit_test_setup_teardown(wrong_words, setup, teardown),
     };
     const struct CMUnitTest kills[] = {

@@ -202,14 +202,6 @@ int args_parse(struct cli *c, int argc, char **argv, struct err *e)
         }
         return unknown_verb(c, (const char *const *)words, count, e);
     }
-    if (c->verb->program) {
-        c->args = (const char *const *)words + used;
-        c->arg_count = count - used;
-        if (c->arg_count > 0 &&
-                (strcmp(c->args[0], "--help") == 0 || strcmp(c->args[0], "-h") == 0))
-            c->help = true;
-        return 0;
-    }
     /* getopt skips the word it takes for the program's name: the verb's last one. */
     int rest = (int)(count - used) + 1;
     r = parse_options(c, rest, words + used - 1, ":h", e);

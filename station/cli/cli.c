@@ -14,6 +14,7 @@
 
 #define CONNECT_PAUSE_US 100000u
 #define USAGE_LINE_MAX   128
+#define OPTION_WORD_MAX  48
 
 int cli_connect(struct cli *c, struct err *e)
 {
@@ -114,11 +115,20 @@ static int run_method(struct cli *c, struct err *e)
     return r;
 }
 
-/* The verb's words, then everything behind them as it was typed. */
+/* execv's old signature; it changes nothing. */
+static char *word_of(const char *text)
+{
+    return (char *)(uintptr_t)text;
+}
+
+/* The verb's words, its options that were given, its arguments: all of them were understood here, so that what is not is
+ * answered in keyline's words. */
 static int run_program(struct cli *c, struct err *e)
 {
     char path[PATH_MAX], *words = strdup(c->verb->name), *rest = words, *word;
-    char **argv = calloc(c->arg_count + 4, sizeof *argv);
+    char **argv = calloc(c->arg_count + 2 * VERB_OPTIONS_MAX + 6, sizeof *argv);
+    char names[VERB_OPTIONS_MAX][OPTION_WORD_MAX];
+    const struct verb_option *o = c->verb->options;
     size_t n = 0;
     if (!argv || !words) {
         err_set(e, ERR_NOMEM, "no memory for %zu arguments", c->arg_count);
@@ -128,8 +138,17 @@ static int run_program(struct cli *c, struct err *e)
     argv[n++] = path;
     while ((word = strsep(&rest, " ")))
         argv[n++] = word;
+    for (size_t i = 0; o && o[i].name; i++) {
+        if (!c->values[i])
+            continue;
+        snprintf(names[i], sizeof names[i], "--%s", o[i].name);
+        argv[n++] = names[i];
+        if (o[i].kind != VALUE_NONE)
+            argv[n++] = word_of(c->values[i]);
+    }
+    argv[n++] = word_of("--");
     for (size_t i = 0; i < c->arg_count; i++)
-        argv[n++] = (char *)(uintptr_t)c->args[i]; /* execv's old signature; it changes nothing */
+        argv[n++] = word_of(c->args[i]);
     execv(path, argv);
     err_set_errno(e, errno, "start %s", path);
 out:

@@ -42,8 +42,8 @@ struct verb {
     const char *method;
     const char *last; /* ... and the value of this option, when not NULL, as the last one */
     verb_show_fn show;
-    /* The program that is run in our place with the verb and all words behind it as they are; it checks them itself,
-     * the options here are only for help. */
+    /* The program that is run in our place with the verb, the options that were given and the arguments; it has options of
+     * the same names. */
     const char *program;
 };
 extern const struct verb verb_table[];

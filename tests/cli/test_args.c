@@ -44,12 +44,17 @@ static void understands_options_anywhere(void **state)
 
 static void passes_the_ceremony_its_words(void **state)
 {
-    struct cli c;
-    struct err e;
+    char command[512];
     (void)state;
-    assert_int_equal(parse(&c, &e, "init --organization X --json"), 0);
-    assert_int_equal(c.arg_count, 3);
-    assert_string_equal(c.args[2], "--json");
+    /* it is looked for beside the program */
+    test_write("keyline-ceremony", "#!/bin/sh\nprintf '[%%s]' \"$@\"\n");
+    snprintf(command, sizeof command,
+            "cd %s && chmod 700 keyline-ceremony && cp %s keyline && "
+            "./keyline --wait 1 ca import --yes --fingerprint --json -- -x- >said && "
+            "grep -qxF '[ca][import][--fingerprint][--json][--yes][--][-x-]' said && "
+            "[ \"$(./keyline init)\" = '[init][--]' ]",
+            test_root, KEYLINE_PROGRAM);
+    assert_int_equal(system(command), 0);
 }
 
 static void refuses_and_suggests(void **state)
@@ -123,6 +128,15 @@ static void wrong_usage_exits_with_2(void **state)
     assert_int_equal(o->status, 2);
     assert_says(o->out, "{\"error\":{\"name\":\"BadArgument\",\"class\":\"OPERATOR\",\"message\":"
                         "\"unknown command");
+    /* also of what another program does */
+    static const char *const wrong[][3] = {
+            {"import", NULL, NULL}, {"import", "a", "b"}, {"rollover", "--yes", NULL}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        o = keyline("ca", wrong[i][0], wrong[i][1], wrong[i][2], NULL);
+        assert_int_equal(o->status, 2);
+        assert_says(o->err, "usage: keyline ca ");
+        assert_not_says(o->err, "ceremony");
+    }
     o = keyline("job", "--help", NULL);
     assert_int_equal(o->status, 0);
     assert_says(o->out, "job import");

@@ -58,6 +58,40 @@ static int decode_text(const struct part *p, char *ret, size_t cap, struct err *
     return text_is_printable(ret, len) ? 0 : wrong(p, "it is not printable UTF-8", e);
 }
 
+static const char *const query_names[] = {"module-path", "pin-source", "pin-value"};
+static const char *const path_names[] = {
+        "token", "manufacturer", "serial", "model", "object", "id", "type"};
+
+static bool is_among(const struct part *p, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (named(p, names[i]))
+            return true;
+    return false;
+}
+
+/* "a=b&pin-source=c" before the '?', "a=b;token=c" behind it: the other half's separator and a name that there is, which
+ * would be taken for a piece of the value before it. */
+static int refuse_swallowed(const struct part *p, char separator, const char *const *names,
+        size_t count, const char *what, struct err *e)
+{
+    const char *at = p->value, *end = p->value + p->value_len;
+
+    while ((at = memchr(at, separator, (size_t)(end - at)))) {
+        const char *name = ++at, *equals = memchr(name, '=', (size_t)(end - name));
+        const struct part inner = {.name = name, .name_len = equals ? (size_t)(equals - name) : 0};
+
+        if (is_among(&inner, names, count))
+            return wrong(&inner, what, e);
+    }
+    return 0;
+}
+
+#define COUNT(array)  (sizeof(array) / sizeof *(array))
+#define BEHIND_QUERY  "it stands behind a '?', as in pkcs11:token=T;id=%01?pin-source=file:/FILE"
+#define BEFORE_QUERY  "it stands before the '?', as in pkcs11:token=T;id=%01?pin-source=file:/FILE"
+#define BETWEEN_QUERY "behind the '?' parts have '&' between them"
+
 static int path_part(const struct part *p, struct pkcs11_uri *u, struct err *e)
 {
     const struct {
@@ -66,7 +100,11 @@ static int path_part(const struct part *p, struct pkcs11_uri *u, struct err *e)
     } texts[] = {{"token", u->token}, {"manufacturer", u->manufacturer}, {"serial", u->serial},
             {"model", u->model}, {"object", u->object}};
 
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    if (is_among(p, query_names, COUNT(query_names)))
+        return wrong(p, BEHIND_QUERY, e);
+    if (refuse_swallowed(p, '&', query_names, COUNT(query_names), BEHIND_QUERY, e) < 0)
+        return -1;
+    for (size_t i = 0; i < COUNT(texts); i++)
         if (named(p, texts[i].name))
             return decode_text(p, texts[i].to, PKCS11_URI_TEXT_MAX + 1, e);
     if (named(p, "id"))
@@ -101,6 +139,11 @@ static int pin_source(const struct part *p, struct pkcs11_uri *u, struct err *e)
 
 static int query_part(const struct part *p, struct pkcs11_uri *u, struct err *e)
 {
+    if (is_among(p, path_names, COUNT(path_names)))
+        return wrong(p, BEFORE_QUERY, e);
+    if (refuse_swallowed(p, ';', query_names, COUNT(query_names), BETWEEN_QUERY, e) < 0 ||
+            refuse_swallowed(p, ';', path_names, COUNT(path_names), BEFORE_QUERY, e) < 0)
+        return -1;
     if (named(p, "module-path"))
         return decode_text(p, u->module_path, sizeof u->module_path, e);
     if (named(p, "pin-source"))

@@ -24,6 +24,8 @@ static void all_parts(void **state)
     assert_string_equal(u.pin_file, "/run/pin");
     ok(pkcs11_uri_parse("pkcs11:", &u, &e));
     assert_int_equal(u.id_len + strlen(u.token) + strlen(u.pin_file), 0);
+    ok(pkcs11_uri_parse("pkcs11:token=R&D&pin-sources=1", &u, &e));
+    assert_string_equal(u.token, "R&D&pin-sources=1");
     ok(pkcs11_uri_parse("pkcs11:?pin-source=file:/p", &u, &e));
     assert_string_equal(u.pin_file, "/p");
     ok(pkcs11_uri_parse("pkcs11:id=ab?pin-source=p", &u, &e));
@@ -55,6 +57,12 @@ static void everything_else_is_refused(void **state)
             {"pkcs11:token=a?pin-source=%7Ccat", "no program"},
             {"pkcs11:token=a?pin-source=file:", "no file"},
             {"pkcs11:token=a?module-name=x", "not supported"},
+            {"pkcs11:token=a&pin-source=file:/p", "'pin-source': it stands behind a '?'"},
+            {"pkcs11:token=a;id=%01&x=y&module-path=/m", "'module-path': it stands behind"},
+            {"pkcs11:token=a;pin-source=file:/p", "'pin-source': it stands behind a '?'"},
+            {"pkcs11:token=a?pin-source=/p&id=%01", "'id': it stands before the '?'"},
+            {"pkcs11:token=a?pin-source=/p;id=%01", "'id': it stands before the '?'"},
+            {"pkcs11:token=a?module-path=/m;pin-source=/p", "'pin-source': behind the '?'"},
             {"pkcs11:token=a?module-path=a&module-path=b", "twice"},
     };
     char large[2 * PKCS11_URI_TEXT_MAX + 32] = "pkcs11:token=";

@@ -1,6 +1,7 @@
 /* Secrets typed at the terminal. Promises that they pass through wiped memory only. */
 #include "base/prompt.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -26,4 +27,14 @@ int prompt_secret(const char *question, struct buf *ret_secret, struct err *e)
     explicit_bzero(line, sizeof line);
     ERR_clear_error();
     return r;
+}
+
+void prompt_tell(const char *line)
+{
+    int tty = open("/dev/tty", O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (tty < 0)
+        return;
+    if (write(tty, line, strlen(line)) < 0)
+        errno = 0; /* there is nobody else to tell */
+    close(tty);
 }

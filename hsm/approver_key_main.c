@@ -22,16 +22,18 @@
 #include "hsm/pkcs11_uri.h"
 
 static const char usage[] =
-        "Usage: keyline-approver-key [--module FILE] [--last-try] pkcs11:...\n"
+        "Usage: keyline-approver-key [--module FILE] [--last-try | --check] pkcs11:...\n"
         "Sign a ticket with a key on a card. 'keyline job approve --key pkcs11:...' starts it;\n"
         "by hand it is of no use.\n\n"
         "  -m, --module FILE  the card's PKCS#11 module (default: " CARD_MODULE_DEFAULT ")\n"
         "  -l, --last-try     try the PIN even when a wrong one would lock the card\n"
+        "  -c, --check        only see whether the URI, the module, the card and the PIN file are "
+        "good\n"
         "  -h, --help, -V, --version\n";
 
 struct options {
     const char *module, *uri;
-    bool last_try;
+    bool last_try, check;
 };
 
 /* ---- frames */
@@ -85,26 +87,29 @@ static int read_input(struct buf *ret, struct err *e)
 
 /* ---- the PIN */
 
-static int read_pin(
-        const struct card *card, const struct pkcs11_uri *uri, struct buf *ret, struct err *e)
+/* ret stays empty where the URI names no file. */
+static int read_pin_file(const struct pkcs11_uri *uri, struct buf *ret, struct err *e)
+{
+    if (!*uri->pin_file || file_read_secret(uri->pin_file, ret, e) == 0)
+        return 0;
+    if (e->id == ERR_CONFIG) /* it was named in an argument */
+        e->id = ERR_ARGUMENT;
+    return err_context(e, "pin-source");
+}
+
+static int ask_pin(const struct card *card, struct buf *ret, struct err *e)
 {
     char question[128];
 
-    if (*uri->pin_file) {
-        if (file_read_secret(uri->pin_file, ret, e) == 0)
-            return 0;
-        if (e->id == ERR_CONFIG) /* it was named in an argument */
-            e->id = ERR_ARGUMENT;
-        return err_context(e, "pin-source");
-    }
+    if (ret->len)
+        return 0;
     snprintf(question, sizeof question, "PIN of the card '%s': ", card_label(card));
     if (prompt_secret(question, ret, e) < 0)
         return err_context(e, "the card's PIN (pin-source=file:/FILE in the URI names a file)");
     return 0;
 }
 
-static int unlock(struct card *card, const struct options *o, const struct pkcs11_uri *uri,
-        struct buf *pin, struct err *e)
+static int unlock(struct card *card, const struct options *o, struct buf *pin, struct err *e)
 {
     enum card_login kind = card_login_kind(card);
 
@@ -114,10 +119,14 @@ static int unlock(struct card *card, const struct options *o, const struct pkcs1
         return err_set(e, ERR_CARD_PIN,
                 "one more wrong PIN locks the card; with --last-try it is tried all the same");
     if (kind == CARD_LOGIN_AT_READER) {
-        fprintf(stderr, "Type the PIN of the card '%s' at its reader.\n", card_label(card));
+        char line[128];
+
+        snprintf(line, sizeof line, "Type the PIN of the card '%s' at its reader.\n",
+                card_label(card));
+        prompt_tell(line);
         return card_login(card, NULL, e);
     }
-    if (read_pin(card, uri, pin, e) < 0)
+    if (ask_pin(card, pin, e) < 0)
         return -1;
     if (!buf_str(pin))
         return err_set(e, ERR_NOMEM, "no memory for a PIN");
@@ -133,16 +142,21 @@ static int serve(const struct options *o, int out, struct err *e)
     struct card *card = NULL;
     int r = -1;
 
-    if (pkcs11_uri_parse(o->uri, &uri, e) < 0 || read_input(&input, e) < 0 ||
+    if (pkcs11_uri_parse(o->uri, &uri, e) < 0 || read_pin_file(&uri, &pin, e) < 0 ||
+            read_input(&input, e) < 0 ||
             (input.len && jws_check_input(input.data, input.len, e) < 0) ||
             card_open(&uri, o->module, &card, e) < 0)
         goto out;
+    if (o->check) {
+        r = 0;
+        goto out;
+    }
     if (!input.len) {
         if (card_certificate(card, &cert, e) == 0)
             r = cert.len ? put_frame(out, 'C', cert.data, cert.len) : 0;
         goto out;
     }
-    if (unlock(card, o, &uri, &pin, e) == 0 && card_sign(card, input.data, input.len, &sig, e) == 0)
+    if (unlock(card, o, &pin, e) == 0 && card_sign(card, input.data, input.len, &sig, e) == 0)
         r = put_frame(out, 'S', sig.data, sig.len);
 out:
     card_close(&card);
@@ -156,17 +170,20 @@ out:
 static int parse_options(int argc, char **argv, struct options *o)
 {
     static const struct option options[] = {{"module", required_argument, NULL, 'm'},
-            {"last-try", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
-            {"version", no_argument, NULL, 'V'}, {0}};
+            {"last-try", no_argument, NULL, 'l'}, {"check", no_argument, NULL, 'c'},
+            {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
     int c;
 
-    while ((c = getopt_long(argc, argv, "m:lhV", options, NULL)) != -1)
+    while ((c = getopt_long(argc, argv, "m:lchV", options, NULL)) != -1)
         switch (c) {
         case 'm':
             o->module = optarg;
             break;
         case 'l':
             o->last_try = true;
+            break;
+        case 'c':
+            o->check = true;
             break;
         case 'h':
             fputs(usage, stdout);

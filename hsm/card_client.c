@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +15,8 @@
 #include "base/err.h"
 #include "base/paths.h"
 #include "base/text.h"
+
+#define NOISE_MAX 4096 /* of what the module said: the beginning tells */
 
 extern char **environ;
 
@@ -67,10 +72,14 @@ static int pick(const struct buf *frames, uint8_t wanted, struct buf *ret, struc
 
 /* ---- the program */
 
-static int start(const struct card_client *c, int fd, pid_t *ret, struct err *e)
+enum purpose { USE, CHECK };
+
+/* noise: where the module's own words go, or -1. */
+static int start(
+        const struct card_client *c, enum purpose why, int fd, int noise, pid_t *ret, struct err *e)
 {
     char path[PATH_MAX];
-    const char *argv[6] = {path};
+    const char *argv[7] = {path};
     posix_spawn_file_actions_t actions;
     size_t n = 1;
     int r;
@@ -82,10 +91,14 @@ static int start(const struct card_client *c, int fd, pid_t *ret, struct err *e)
     }
     if (c->last_try)
         argv[n++] = "--last-try";
+    if (why == CHECK)
+        argv[n++] = "--check";
     argv[n++] = c->uri;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fd, 0);
     posix_spawn_file_actions_adddup2(&actions, fd, 1);
+    if (noise >= 0)
+        posix_spawn_file_actions_adddup2(&actions, noise, 2);
     posix_spawn_file_actions_addclosefrom_np(&actions, 3);
     r = posix_spawn(ret, path, &actions, NULL, (char *const *)(uintptr_t)argv, environ);
     posix_spawn_file_actions_destroy(&actions);
@@ -119,15 +132,16 @@ static int exchange(int fd, const void *bytes, size_t len, struct buf *frames, s
     }
 }
 
-static int run(const struct card_client *c, const void *bytes, size_t len, struct buf *frames,
-        struct err *e)
+/* bytes NULL: nothing is to be signed. */
+static int run(const struct card_client *c, enum purpose why, int noise, const void *bytes,
+        size_t len, struct buf *frames, struct err *e)
 {
     int pair[2], status = 0, r;
     pid_t pid;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_set_errno(e, errno, "talk to %s", CARD_PROGRAM);
-    r = start(c, pair[1], &pid, e);
+    r = start(c, why, pair[1], noise, &pid, e);
     close(pair[1]);
     if (r == 0) {
         r = exchange(pair[0], bytes, len, frames, e);
@@ -143,16 +157,65 @@ static int run(const struct card_client *c, const void *bytes, size_t len, struc
     return r;
 }
 
+/* Modules talk: p11-kit's proxy loads all there are, and a TPM's complains on a computer that has none. A person needs it
+ * when the card did not do what it should, or is not where its own module looks. */
+static bool is_worth_telling(const struct card_client *c, const struct err *e)
+{
+    return e->id == ERR_CARD || (e->id == ERR_CARD_ABSENT && c->module);
+}
+
+static void tell_noise(int noise)
+{
+    char text[NOISE_MAX + 1], *rest = text, *line;
+    ssize_t n = pread(noise, text, NOISE_MAX, 0);
+
+    text[n > 0 ? n : 0] = '\0';
+    while ((line = strsep(&rest, "\n"))) {
+        text_make_printable(line);
+        if (*line)
+            fprintf(stderr, "the card's module: %s\n", line);
+    }
+}
+
+/* Runs the program and takes the frame of this kind; none is no error. */
+static int ask(const struct card_client *c, enum purpose why, const void *bytes, size_t len,
+        uint8_t wanted, struct buf *ret, struct err *e)
+{
+    int noise =
+            memfd_create("card-module", MFD_CLOEXEC); /* without it there is only more to read */
+    struct buf frames = BUF_INIT;
+    int r = run(c, why, noise, bytes, len, &frames, e);
+
+    if (r == 0)
+        r = pick(&frames, wanted, ret, e);
+    if (r < 0 && noise >= 0 && is_worth_telling(c, e))
+        tell_noise(noise);
+    if (r < 0 && e->id == ERR_ARGUMENT)
+        err_advise(e, "Correct the URI after --key, or what it names; docs/approving.md lists its "
+                      "parts.");
+    if (noise >= 0)
+        close(noise);
+    buf_done(&frames);
+    return r;
+}
+
 /* ---- what is wanted of it */
+
+int card_client_check(const struct card_client *c, struct err *e)
+{
+    struct buf none = BUF_INIT;
+
+    return ask(c, CHECK, NULL, 0, 0, &none, e); /* an error, or nothing */
+}
 
 int card_client_certificate(const struct card_client *c, X509 **ret, struct err *e)
 {
-    struct buf frames = BUF_INIT, der = BUF_INIT;
+    struct buf der = BUF_INIT;
     const uint8_t *at;
     int r = -1;
 
     *ret = NULL;
-    if (run(c, NULL, 0, &frames, e) < 0 || pick(&frames, 'C', &der, e) < 0)
+    if (ask(c, USE, NULL, 0, 'C', &der, e) < 0)
         goto out;
     if (der.len) {
         at = der.data;
@@ -165,19 +228,15 @@ int card_client_certificate(const struct card_client *c, X509 **ret, struct err 
     }
     r = 0;
 out:
-    buf_done(&frames);
     buf_done(&der);
     return r;
 }
 
 int card_client_sign(void *ctx, const void *bytes, size_t len, struct buf *ret_der, struct err *e)
 {
-    struct buf frames = BUF_INIT;
     size_t before = ret_der->len;
-    int r = -1;
 
-    if (run(ctx, bytes, len, &frames, e) == 0 && pick(&frames, 'S', ret_der, e) == 0)
-        r = ret_der->len > before ? 0 : err_set(e, ERR_CARD, "%s gave no signature", CARD_PROGRAM);
-    buf_done(&frames);
-    return r;
+    if (ask(ctx, USE, bytes, len, 'S', ret_der, e) < 0)
+        return -1;
+    return ret_der->len > before ? 0 : err_set(e, ERR_CARD, "%s gave no signature", CARD_PROGRAM);
 }

@@ -1,10 +1,11 @@
 /* An approver's card, for programs that must not know PKCS#11: it is used by a program of its own, keyline-approver-key,
  * which these functions start, once each.
  *
- *   keyline-approver-key [--module FILE] [--last-try] pkcs11:...
+ *   keyline-approver-key [--module FILE] [--last-try | --check] pkcs11:...
  *
  * Its standard input is what is to be signed, or empty: then only the certificate is wanted, and no PIN. It asks for the PIN
- * at the terminal, or reads it from the URI's pin-source. Its standard output are frames:
+ * at the terminal, or reads it from the URI's pin-source. What the module prints is shown when the card has failed, or a module
+ * that was named finds no card, and never else. Its standard output are frames:
  *   u8 kind | u32 length, big-endian | bytes
  *   'C' the card's certificate, DER; left out when the card has none that fits
  *   'S' the signature, DER
@@ -28,6 +29,9 @@ struct card_client {
     int last_try;       /* sign also when a wrong PIN would lock the card */
 };
 
+/* Whether the URI, the module, the card and the file with the PIN are good, without a PIN: what can be said before a person
+ * is asked for a decision. */
+int card_client_check(const struct card_client *c, struct err *e);
 /* *ret is NULL when the card has no certificate that fits. */
 int card_client_certificate(const struct card_client *c, X509 **ret, struct err *e);
 /* A jws_signer's sign(): ctx is a struct card_client. */

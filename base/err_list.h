@@ -65,6 +65,7 @@ ERR(TOKEN_REFUSED, "TokenRefused", HSM, "The HSM does not allow this use of the 
 ERR(TOKEN, "TokenFailed", HSM, "The HSM does not work: check its cable and its state.")
 ERR(KEY_POLICY, "KeyPolicy", HSM, "The CA key could leave the HSM: create it sensitive and not extractable.")
 ERR(CA_EXPIRED, "CaExpired", HSM, "The CA's certificate is not valid now: check the clock, or roll the CA over with 'keyline ca rollover' or 'ca request'.")
+ERR(NO_CA, "NoCa", OPERATOR, "Make a CA first: 'keyline init', or 'keyline ca request' with a root elsewhere.")
 ERR(CA_CHAIN, "BadCaChain", OPERATOR, "This chain does not serve as the station's CA: have the root issue it as the message says.")
 ERR(SIGNATURE, "BadSignature", HSM, "The HSM gave a wrong signature: stop and have the HSM checked.")
 ERR(LEDGER, "Ledger", STORE, "The issuance ledger is damaged: restore it; do not delete it.")

@@ -192,8 +192,11 @@ static int check_secrecy(int fd, const char *path, struct err *e)
     if (!S_ISREG(st.st_mode))
         return err_set(e, ERR_CONFIG, "%s is not a file", path);
     /* The group may read (root:keyline 0640 is how a package installs a PIN), nobody else may. */
-    if ((st.st_mode & (S_IRWXO | S_IWGRP)) != 0)
-        return err_set(e, ERR_CONFIG, "%s is open to other users: chmod 600 %s", path, path);
+    if ((st.st_mode & (S_IRWXO | S_IWGRP)) != 0) {
+        err_set(e, ERR_CONFIG, "%s is open to other users: chmod 600 %s", path, path);
+        return err_advise(
+                e, "Do that, if nobody else has read the secret meanwhile; else change it.");
+    }
     return 0;
 }
 
@@ -213,6 +216,7 @@ int file_read_secret(const char *path, struct buf *ret_secret, struct err *e)
         len--;
     if (len == 0) {
         err_set(e, ERR_CONFIG, "the first line of %s is empty", path);
+        err_advise(e, "The secret stands on the first line of its file.");
         goto out;
     }
     if (memchr(text.data, '\0', len) != NULL) {

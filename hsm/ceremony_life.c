@@ -572,7 +572,7 @@ int ceremony_rollover(const struct ceremony_options *o, struct err *e)
     int r = ceremony_station_open(&s, e);
 
     if (r == 0 && !s.cas.active)
-        r = err_set(e, ERR_NOT_FOUND, "there is no CA here yet: run 'keyline init'");
+        r = err_set(e, ERR_NO_CA, "there is no CA here yet");
     if (r == 0 && s.section_count > 1)
         r = err_set(e, ERR_BAD_STATE,
                 "the new key would be in one of %zu tokens only: 'keyline ca request', then bring "

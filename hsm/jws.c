@@ -150,6 +150,8 @@ static int append_signature(const struct jws_signer *by, EVP_PKEY *key, const st
         goto out;
     if (!signature_good(key, alg, jws->data, jws->len, sig.data, sig.len)) {
         err_set(e, ERR_TICKET, "the approver's certificate is not for the approver's key");
+        err_advise(
+                e, "Name the two that belong together with --key and --cert; nothing was signed.");
         goto out;
     }
     bytes = sig.data;

@@ -101,11 +101,14 @@ static int read_request(const char *path, struct ticket *ret, struct err *e)
 {
     struct buf text = BUF_INIT;
     int r = file_read(path, TICKET_BYTES_MAX, &text, e);
-    if (r == 0)
-        r = buf_str(&text) ? ticket_request_parse(buf_str(&text), ret, e)
-                           : err_set(e, ERR_NOMEM, "no memory for %s", path);
-    if (r)
+    if (r == 0 && text.len == 0)
+        r = err_set(e, ERR_TICKET, "%s is empty", path);
+    else if (r == 0 && (r = buf_str(&text) ? ticket_request_parse(buf_str(&text), ret, e)
+                                           : err_set(e, ERR_NOMEM, "no memory for it")))
         err_context(e, "%s", path);
+    if (r)
+        err_advise(e, "It must be what 'keyline job request JOB' has printed at the station: have "
+                      "it made again, and bring that file.");
     buf_done(&text);
     return r;
 }

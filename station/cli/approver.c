@@ -1,4 +1,4 @@
-/* The approver's certificate, key and consent. Promises that the key is read only when a person, or
+/* The approver's certificate, key and consent. Promises that the key is unlocked only when a person, or
  * --yes, has agreed to what was shown; it decides nothing about what that is. */
 #include "station/cli/approver.h"
 
@@ -37,6 +37,16 @@ static void find_file(const struct cli *c, const char *option, const char *file,
         out[0] = '\0'; /* opening it fails with the name's absence, which is the truth */
 }
 
+static int read_certificate(const char *path, struct approver *a, struct err *e)
+{
+    if (pem_read_chain(path, &a->chain, e) == 0)
+        return 0;
+    err_context(e, "the approver's certificate");
+    return err_advise(e, "Name the approver's certificate with --cert and the key with --key; "
+                         "'keyline init' makes both beside keyline.conf, other approvers bring "
+                         "their own (docs/approving.md).");
+}
+
 /* The certificate and chain of a card: --cert, else the card's own. The appliance's approver.pem is another key's. */
 static int open_card(const struct cli *c, struct approver *a, struct err *e)
 {
@@ -47,10 +57,11 @@ static int open_card(const struct cli *c, struct approver *a, struct err *e)
     a->card = (struct card_client){.uri = cli_option(c, "key"),
             .module = cli_option(c, "module"),
             .last_try = cli_has(c, "last-try")};
-    if (cli_has(c, "cert"))
-        return pem_read_chain(cli_option(c, "cert"), &a->chain, e)
-                       ? err_context(e, "the approver's certificate")
-                       : 0;
+    if (cli_has(c, "cert")) {
+        if (card_client_check(&a->card, e))
+            return err_context(e, "the approver's card");
+        return read_certificate(cli_option(c, "cert"), a, e);
+    }
     if (card_client_certificate(&a->card, &x, e))
         return err_context(e, "the approver's certificate");
     if (!x)
@@ -77,8 +88,11 @@ int approver_open(const struct cli *c, struct approver *ret, struct err *e)
         if (cli_has(c, "module") || cli_has(c, "last-try"))
             return cli_usage(e, "--module and --last-try go with --key " CARD_URI_PREFIX "...");
         find_file(c, "cert", "approver.pem", path);
-        if (pem_read_chain(path, &ret->chain, e))
-            return err_context(e, "the approver's certificate (--cert names it)");
+        if (read_certificate(path, ret, e))
+            return -1;
+        find_file(c, "key", "approver.key", path);
+        if (pem_check_key(path, cli_option(c, "passphrase-file"), e))
+            return -1;
     }
     common_name(sk_X509_value(ret->chain, 0), ret->name);
     return 0;
@@ -123,9 +137,15 @@ void approver_done(struct approver *a)
 
 int approver_read_jws(const char *path, struct buf *ret, struct err *e)
 {
+    static const char advice[] =
+            "Bring the file that --ticket-out or --order-out has written at the approver's.";
     if (file_read(path, TICKET_BYTES_MAX, ret, e))
-        return -1;
+        return err_advise(e, advice);
     while (ret->len > 0 && strchr(" \r\n", ret->data[ret->len - 1]))
         ret->len--;
+    if (ret->len == 0) {
+        err_set(e, ERR_ARGUMENT, "%s is empty", path);
+        return err_advise(e, advice);
+    }
     return buf_str(ret) ? 0 : err_set(e, ERR_NOMEM, "no memory for %s", path);
 }

@@ -20,8 +20,8 @@ struct approver {
             signer; /* of approver_unlock(); borrows from this struct, which must stay where it is */
 };
 
-/* The certificate only: who will sign can be shown before the key is touched. CLI_USAGE when the options do not go
- * together. */
+/* The certificate, and whether key, card and the file with the secret are there and in their form, so that nobody decides
+ * for nothing; the key stays locked. CLI_USAGE when the options do not go together. */
 int approver_open(const struct cli *c, struct approver *ret, struct err *e);
 /* Asks `question`, unless --yes was given. 0: yes; CLI_FAILED: no, which was said; CLI_USAGE: nobody there to ask. `look` is
  * where the facts can be seen instead, e.g. "keyline job show". */

@@ -72,8 +72,10 @@ int ca_show(struct cli *c, struct err *e)
 {
     struct ca_files f;
     if (ca_files_read(&c->paths, &f, e)) {
-        if (e->id == ERR_NOT_FOUND)
-            err_context(e, "there is no CA yet, 'keyline init' makes one");
+        if (e->id == ERR_NOT_FOUND) {
+            e->id = ERR_NO_CA;
+            err_context(e, "there is no CA yet");
+        }
         return -1;
     }
     int r = 0;

@@ -75,6 +75,60 @@ static int give_passphrase(char *out, int cap, int rwflag, void *ctx)
     return (int)a->passphrase.len;
 }
 
+#define KEY_ADVICE "Name the key with --key: a file in PEM form, or 'pkcs11:...' for one on a card."
+
+static int read_key_file(const char *path, struct buf *ret, struct err *e)
+{
+    if (file_read(path, CHAIN_BYTES_MAX, ret, e) == 0)
+        return 0;
+    err_context(e, "the approver's key");
+    return err_advise(e, KEY_ADVICE);
+}
+
+static int refuse_key(const char *path, struct err *e)
+{
+    err_set(e, ERR_ARGUMENT, "%s is not a private key in PEM form", path);
+    return err_advise(e, KEY_ADVICE);
+}
+
+static int check_passphrase_file(const char *path, struct err *e)
+{
+    struct buf passphrase = BUF_INIT_SECRET;
+    int r = file_read_secret(path, &passphrase, e);
+    buf_done(&passphrase);
+    if (r == 0)
+        return 0;
+    err_context(e, "the passphrase");
+    return err_advise(e, "--passphrase-file names a file that only you can read, with the "
+                         "passphrase on its first line.");
+}
+
+int pem_check_key(const char *path, const char *passphrase_file, struct err *e)
+{
+    struct buf text = BUF_INIT_SECRET;
+    char *name = NULL, *header = NULL;
+    uint8_t *bytes = NULL;
+    long len = 0;
+    int r = read_key_file(path, &text, e);
+    if (r == 0) {
+        BIO *bio = BIO_new_mem_buf(text.data, (int)text.len);
+        bool found = false; /* of whatever sort; a curve's parameters may stand before it */
+        while (bio && !found && PEM_read_bio(bio, &name, &header, &bytes, &len) == 1) {
+            found = strstr(name, PEM_STRING_PKCS8INF) != NULL;
+            OPENSSL_free(name);
+            OPENSSL_free(header);
+            OPENSSL_clear_free(bytes, (size_t)len);
+        }
+        r = found ? 0 : refuse_key(path, e);
+        BIO_free(bio);
+        ERR_clear_error();
+    }
+    if (r == 0 && passphrase_file)
+        r = check_passphrase_file(passphrase_file, e);
+    buf_done(&text);
+    return r;
+}
+
 int pem_read_key(const char *path, const char *passphrase_file, EVP_PKEY **ret, struct err *e)
 {
     struct buf text = BUF_INIT_SECRET;
@@ -82,18 +136,18 @@ int pem_read_key(const char *path, const char *passphrase_file, EVP_PKEY **ret, 
     EVP_PKEY *key = NULL;
     BIO *bio = NULL;
     int r = -1;
-    if (file_read(path, CHAIN_BYTES_MAX, &text, e)) {
-        err_context(e, "the approver's key");
+    if (read_key_file(path, &text, e))
         goto out;
-    }
     bio = BIO_new_mem_buf(text.data, (int)text.len);
     key = bio ? PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, &a) : NULL;
     if (key)
         r = 0;
-    else /* what the callback has set already stands */
-        err_set(e, ERR_ARGUMENT,
-                a.asked ? "%s: the passphrase is wrong" : "%s is not a private key in PEM form",
-                path);
+    else if (!a.asked)
+        refuse_key(path, e);
+    else if (e->id == ERR_NONE) { /* what the callback has set stands */
+        err_set(e, ERR_ARGUMENT, "%s: the passphrase is wrong", path);
+        err_advise(e, "It was mistyped, or is another key's; nothing was signed.");
+    }
 out:
     ERR_clear_error();
     BIO_free(bio);

@@ -49,8 +49,7 @@ int run_appliance(struct cli *c, struct err *e)
     /* Without it the signer would be started again and again. */
     paths_get(&c->paths, PATH_CA_CHAIN, path);
     if (access(path, F_OK) && errno == ENOENT)
-        return err_set(
-                e, ERR_NOT_FOUND, "there is no CA here yet: run 'keyline init' (no %s)", path);
+        return err_set(e, ERR_NO_CA, "there is no CA yet: %s does not exist", path);
     paths_get(&c->paths, PATH_CONFIG, path);
     if (config_load(path, &config, e))
         return -1;

@@ -183,6 +183,56 @@ static void nothing_without_a_yes(void **state)
     assert_not_says(fake_calls(), "JobApprove");
 }
 
+/* What can be known before is said before, and says what to do in this very case. */
+static void faults_come_before_the_decision(void **state)
+{
+    static const struct {
+        const char *option, *file, *says, *advises;
+    } faults[] = {
+            {"--key", "nosuch", "the approver's key: ", "--key: a file in PEM form"},
+            {"--key", "m.csv", "is not a private key in PEM form", "--key: a file in PEM form"},
+            {"--key", "etc/approver.pem", "is not a private key", "--key: a file in PEM form"},
+            {"--passphrase-file", "nosuch", "the passphrase: ", "that only you can read"},
+            {"--passphrase-file", "open.txt", "chmod 600", "nobody else has read the secret"},
+            {"--passphrase-file", "empty", "is empty", "on the first line of its file"},
+            {"--cert", "nosuch", "the approver's certificate: ", "docs/approving.md"},
+            {"--cert", "m.csv", "the approver's certificate: ", "docs/approving.md"},
+            {"--cert", "other.pem", "certificate is not for the approver's key", "--cert"},
+    };
+    char command[400];
+    (void)state;
+    test_write("open.txt", "correct horse\n");
+    chmod(test_path("open.txt"), 0644);
+    test_write("empty", "%s", "");
+    chmod(test_path("empty"), 0600);
+    snprintf(command, sizeof command,
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=Eve "
+            "-keyout /dev/null -out %s 2>/dev/null",
+            test_path("other.pem"));
+    assert_int_equal(system(command), 0);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        bool own = strcmp(faults[i].option, "--passphrase-file") == 0;
+        const struct outcome *o = keyline("job", "approve", "order", "--yes", faults[i].option,
+                test_path(faults[i].file), own ? NULL : "--passphrase-file", test_path("pass.txt"),
+                NULL);
+        assert_int_equal(o->status, 1);
+        assert_says(o->err, faults[i].says);
+        assert_says(o->err, faults[i].advises);
+        if (strcmp(faults[i].file, "other.pem") != 0) /* that one shows when the key is unlocked */
+            assert_string_equal(o->out, "");
+    }
+    const struct outcome *o = keyline("job", "approve", "--request", test_path("empty"),
+            "--manifest", test_path("m.csv"), "--ticket-out", test_path("t"), NULL);
+    assert_says(o->err, "empty is empty [BadTicket]");
+    assert_says(o->err, "have it made again");
+    o = keyline("job", "approve", "--request", "nosuch", "--manifest", test_path("m.csv"),
+            "--ticket-out", test_path("t"), NULL);
+    assert_says(o->err, "keyline: nosuch does not exist");
+    o = keyline("job", "approve", "order", "--ticket", test_path("empty"), NULL);
+    assert_says(o->err, "is empty");
+    assert_says(o->err, "--ticket-out");
+}
+
 static void asks_on_a_terminal(void **state)
 {
     const char *const args[] = {"keyline", "job", "approve", "order", NULL};
@@ -342,6 +392,7 @@ int main(void)
             cmocka_unit_test(signs_what_it_shows),
             cmocka_unit_test(shows_every_station),
             cmocka_unit_test(nothing_without_a_yes),
+            cmocka_unit_test(faults_come_before_the_decision),
             cmocka_unit_test(asks_on_a_terminal),
             cmocka_unit_test(far_from_the_station),
             cmocka_unit_test(profiles_are_seen),

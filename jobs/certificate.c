@@ -230,6 +230,18 @@ int certificate_add(struct registry *r, int64_t device, int64_t run, const uint8
             BIND_TEXT(origin));
 }
 
+/* When it was revoked, and why: of an order the last event tells; without one it was superseded by the next certificate. */
+static void add_revocation(json_t *o, const struct query *q)
+{
+    if (strcmp(query_text(q, 2), "revoked") != 0)
+        return;
+    bool ordered = !query_null(q, 4);
+    (void)json_object_set_new(
+            o, "revoked", ordered ? json_text_column(q, 4) : json_time_column(q, 6));
+    (void)json_object_set_new(
+            o, "reason", ordered ? json_text_column(q, 5) : json_string("superseded"));
+}
+
 static json_t *certificate_json(const struct query *q, struct err *e)
 {
     struct certificate_facts facts;
@@ -238,11 +250,13 @@ static json_t *certificate_json(const struct query *q, struct err *e)
     const uint8_t *der = query_blob(q, 0, &len);
     json_t *o = NULL;
     if (certificate_parse(der, len, &facts, e) == 0 && certificate_pem(der, len, &pem, e) == 0)
-        o = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s}", "serial", facts.serial,
-                "sha256", facts.sha256, "spki_sha256", facts.spki_sha256, "not_before",
-                json_time(facts.not_before), "not_after", json_time(facts.not_after), "issued",
-                json_time_column(q, 1), "state", json_text_column(q, 2), "key_origin",
-                json_text_column(q, 3), "pem", buf_str(&pem));
+        o = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:n, s:n, s:o, s:s}", "serial",
+                facts.serial, "sha256", facts.sha256, "spki_sha256", facts.spki_sha256,
+                "not_before", json_time(facts.not_before), "not_after", json_time(facts.not_after),
+                "issued", json_time_column(q, 1), "state", json_text_column(q, 2), "revoked",
+                "reason", "key_origin", json_text_column(q, 3), "pem", buf_str(&pem));
+    if (o)
+        add_revocation(o, q);
     buf_done(&pem);
     return o;
 }
@@ -253,8 +267,15 @@ int certificate_list(struct registry *r, int64_t device, json_t **ret, struct er
     json_t *list = json_array();
     int n;
     if (query_open(&q, r, e,
-                "SELECT der, issued, state, key_origin FROM certificate WHERE device = ?1 ORDER BY "
-                "id DESC",
+                "SELECT c.der, c.issued, c.state, c.key_origin,"
+                " json_extract(o.data, '$.revoked'), json_extract(o.data, '$.reason'),"
+                " (SELECT min(n.issued) FROM certificate n"
+                "   WHERE n.device = c.device AND n.id > c.id)"
+                " FROM certificate c JOIN device d ON d.id = c.device"
+                " LEFT JOIN event o ON o.seq = (SELECT max(v.seq) FROM event v"
+                "   WHERE v.subject = d.uuid AND v.type = 'device.revoked'"
+                "   AND json_extract(v.data, '$.serial') = c.serial)"
+                " WHERE c.device = ?1 ORDER BY c.id DESC",
                 BIND_INT(device))) {
         json_decref(list);
         return -1;

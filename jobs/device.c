@@ -22,7 +22,7 @@
     "   ON b.first = (SELECT max(first) FROM batch WHERE first <= o.record)"                       \
     "   WHERE o.record = (SELECT max(record) FROM outbox WHERE device = d.id)"                     \
     "   AND o.record <= b.last AND b.state = 'acknowledged'),"                                     \
-    " d.updated FROM device d JOIN device_group g ON g.id = d.device_group"                        \
+    " d.updated, j.name FROM device d JOIN device_group g ON g.id = d.device_group"                \
     " JOIN job j ON j.id = d.job "
 /* NULL: not asked for. ?4 is the first name behind the prefix ?3. */
 #define DEVICE_FILTER                                                                              \
@@ -38,11 +38,12 @@ static const char list_of_all[] =
 
 static json_t *device_row_json(const struct query *q)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "id",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "id",
             json_text_column(q, 2), "name", json_text_column(q, 3), "group", json_text_column(q, 4),
             "state", json_text_column(q, 5), "status", json_text_column(q, 6), "hwid",
             json_text_column(q, 7), "job", json_text_column(q, 8), "serial", json_text_column(q, 9),
-            "synced", (int)query_int(q, 10), "updated", json_time_column(q, 11));
+            "synced", (int)query_int(q, 10), "updated", json_time_column(q, 11), "job_name",
+            json_text_column(q, 12));
 }
 
 /* ---- lists */

@@ -44,6 +44,7 @@ int device_list(struct cli *c, struct err *e)
             {"updated", "UPDATED", CELL_TIME},
             {"id", NULL, CELL_TEXT},
             {"job", NULL, CELL_TEXT},
+            {"job_name", NULL, CELL_TEXT},
             {"serial", NULL, CELL_TEXT},
     };
     static const char *const keys[] = {"job", "group", "state", "name"};
@@ -82,6 +83,8 @@ static void show_certificate(struct cli *c, const json_t *certificate)
         screen_fact(&c->out, "Key made by", "the signer, not the device (docs/born-keys.md)");
     screen_fact(&c->out, "State", json_text(certificate, "state"));
     screen_fact(&c->out, "Issued", clock_format(json_text(certificate, "issued"), when));
+    screen_fact(&c->out, "Revoked", clock_format(json_text(certificate, "revoked"), when));
+    screen_fact(&c->out, "Reason", json_text(certificate, "reason"));
 }
 
 static void show_runs(struct cli *c, const json_t *runs)
@@ -127,7 +130,8 @@ int device_show(struct cli *c, json_t *answer, struct err *e)
     screen_fact(&c->out, "Hardware ID", json_text(device, "hwid"));
     screen_fact(&c->out, "State", json_text(device, "state"));
     screen_fact(&c->out, "Status", json_text(device, "status"));
-    screen_fact(&c->out, "Job", json_text(device, "job"));
+    screen_fact(&c->out, "Job", json_text(device, "job_name"));
+    screen_fact(&c->out, "Job's ID", json_text(device, "job"));
     screen_fact(&c->out, "Updated", clock_format(json_text(device, "updated"), when));
     show_upstream(c, device);
     json_object_foreach(json_object_get(answer, "row"), key, value)

@@ -277,12 +277,17 @@ static void shows_certificates(void **state)
         snprintf(escaped + strlen(escaped), sizeof escaped - strlen(escaped),
                 *s == '\n' ? "\\n" : "%c", *s);
     fake_answer("DeviceShow",
-            "{\"device\":{\"name\":\"d\",\"serial\":\"5f01\",\"synced\":true},\"row\":{},"
-            "\"certificates\":[{\"pem\":\"%s\",\"state\":\"valid\"}],\"runs\":[]}",
+            "{\"device\":{\"name\":\"d\",\"job\":\"3f2a\",\"job_name\":\"order "
+            "4711\",\"serial\":\"5f01\","
+            "\"synced\":true},\"row\":{},\"certificates\":[{\"pem\":\"%s\",\"state\":\"revoked\","
+            "\"revoked\":\"2026-11-23T10:20:30.123Z\",\"reason\":\"superseded\"}],\"runs\":[]}",
             escaped);
     o = keyline("device", "show", "d", NULL);
     assert_says(o->out, "CN=Test CA");
     assert_says(o->out, "yes, acknowledged");
+    assert_says(o->out, "  Job                 order 4711\n");
+    assert_says(o->out,
+            "  Revoked             2026-11-23 10:20:30\n  Reason              superseded\n");
     test_write(
             "etc/ca/chain.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     assert_int_equal(keyline("ca", "show", NULL)->status, 1);

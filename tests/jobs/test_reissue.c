@@ -21,6 +21,29 @@ static int64_t import_again(struct jobs_test *t, const char *name, const char *c
     return job;
 }
 
+/* "revoked reason" of the device's Nth certificate, the newest first, as device show has them */
+static void assert_told(struct jobs_test *t, size_t n, const char *revoked, const char *reason)
+{
+    json_t *list = NULL, *one;
+    struct err e = {0};
+    must(certificate_list(
+                 t->registry, atoi(sql(t, "SELECT id FROM device WHERE hwid = '1'")), &list, &e),
+            &e);
+    one = json_array_get(list, n);
+    assert_non_null(one);
+    for (int i = 0; i < 2; i++) {
+        const char *wanted = i ? reason : revoked;
+        const char *told = json_string_value(json_object_get(one, i ? "reason" : "revoked"));
+        if (!wanted)
+            assert_null(told);
+        else {
+            assert_non_null(told);
+            assert_string_equal(told, wanted);
+        }
+    }
+    json_decref(list);
+}
+
 /* Must be refused, with these words. */
 static void import_refused(struct jobs_test *t, bool reissue, const char *csv, const char *words)
 {
@@ -140,6 +163,11 @@ static void moved_with_the_approval(void **state)
     assert_string_equal(sql(t, "SELECT group_concat(state, ' ') FROM (SELECT state FROM"
                                " certificate ORDER BY id)"),
             "revoked revoked valid valid");
+    snprintf(serial, sizeof serial, "%s",
+            sql(t, "SELECT strftime('%Y-%m-%dT%H:%M:%fZ', max(issued) / 1000.0, 'unixepoch')"
+                   " FROM certificate c JOIN device d ON d.id = c.device WHERE d.hwid = '1'"));
+    assert_told(t, 0, NULL, NULL);
+    assert_told(t, 1, serial, "superseded");
     assert_int_equal(count_of(t, third, "passed"), 2);
     assert_int_equal(count_of(t, third, "first_pass"), 1); /* the other's first claim was cut off */
     assert_string_equal(sql(t, "SELECT group_concat(state || registered, ' ') FROM job"
@@ -248,6 +276,7 @@ static void revoked_once(void **state)
         assert_string_equal(records(t, "device.revoked"), "1");
     }
     assert_string_equal(sql(t, "SELECT state FROM certificate"), "revoked");
+    assert_told(t, 0, "2026-11-23T11:20:12.000Z", "keyCompromise");
     must_fail(claim(t, "01", "1", "", &c, &e), &e, ERR_CERT_REVOKED, "'a'");
     /* a certificate, and a device, that this registry has never seen: the signer's word counts */
     json_decref(record(t, facts_of(device, "77", true)));
@@ -261,6 +290,8 @@ static void revoked_once(void **state)
     provision(t, "01", "1");
     assert_string_equal(
             sql(t, "SELECT state || status FROM device WHERE hwid = '1'"), "RegisteredEnabled");
+    assert_told(t, 0, NULL, NULL);
+    assert_told(t, 1, "2026-11-23T11:20:12.000Z", "keyCompromise");
     /* an order for the old one changes nothing for the device */
     json_decref(record(t, facts_of(device, serial, false)));
     assert_string_equal(sql(t, "SELECT status FROM device WHERE hwid = '1'"), "Enabled");

@@ -88,7 +88,7 @@ static bool is_fresh(const struct crl_keeper *k, const struct list *l, int64_t n
     int64_t age_ms = last ? now_ms - last->this_update_ms : -1;
 
     return age_ms >= 0 && age_ms < CRL_FRESH_MS && is_published(l) &&
-           ledger_revoked_count(k->parts.ledger, l->id) == last->entries;
+           ledger_crl_complete(k->parts.ledger, last);
 }
 
 static bool is_due(const struct crl_keeper *k, const struct list *l, int64_t now_ms)
@@ -98,8 +98,7 @@ static bool is_due(const struct crl_keeper *k, const struct list *l, int64_t now
     /* what it issued is over as well */
     if (now_ms / 1000 > l->ca->not_after)
         return l->wanted;
-    return l->wanted || !last || !is_published(l) ||
-           ledger_revoked_count(k->parts.ledger, l->id) != last->entries ||
+    return l->wanted || !last || !is_published(l) || !ledger_crl_complete(k->parts.ledger, last) ||
            now_ms >= renewal_ms(k, last);
 }
 
@@ -159,9 +158,9 @@ static void set_times(struct crl_keeper *k, const struct list *l)
     }
     k->next = (struct ledger_crl){.number = ledger_crl_number(k->parts.ledger) + 1,
             .this_update_ms = now_ms,
-            .next_update_ms = now_ms + k->parts.valid_ms,
-            .entries = ledger_revoked_count(k->parts.ledger, l->id)};
+            .next_update_ms = now_ms + k->parts.valid_ms};
     memcpy(k->next.ca, l->id, sizeof k->next.ca);
+    ledger_crl_count(k->parts.ledger, &k->next);
 }
 
 static int build(struct crl_keeper *k, const struct list *l, struct err *e)

@@ -129,17 +129,25 @@ static int is_refusal(const struct err *e)
     return c == ERR_CLASS_DEVICE || c == ERR_CLASS_OPERATOR || e->id == ERR_NONCE;
 }
 
+/* Grows with whatever a CRL must say. */
+static uint64_t revocations(const struct issuer *s)
+{
+    struct ledger_counts c = ledger_counts(s->parts.ledger);
+
+    return c.revoked + c.compromised;
+}
+
 /* Makes durable what waits, and answers for it. -1: nothing of it counts. */
 static int commit(struct issuer *s, struct err *ret)
 {
     struct issuance *recorded = NULL, **at = &s->under_way;
-    uint64_t revoked = ledger_counts(s->parts.ledger).revoked;
+    uint64_t known = revocations(s);
     struct err e = {0};
     int r = ledger_commit(s->parts.ledger, &e);
 
     if (r < 0)
         log_err(LOG_ERR, "ledger-not-written", &e);
-    if (ledger_counts(s->parts.ledger).revoked != revoked && s->parts.on_revoked)
+    if (revocations(s) != known && s->parts.on_revoked)
         s->parts.on_revoked(s->parts.on_revoked_ctx);
     while (*at) {
         struct issuance *i = *at;
@@ -444,59 +452,73 @@ int issuer_record(struct issuer *s, const struct ledger_entry *entry, struct err
     return ledger_add(s->parts.ledger, entry, e) < 0 ? -1 : commit(s, e);
 }
 
-/* Every certificate that is not its device's newest is revoked already. */
-static int find_revocable(struct issuer *s, const struct order *o, struct ledger_entry *ret,
-        struct buf *ret_cert, const struct ledger_revoked **ret_done, struct err *e)
+static int no_such_certificate(const struct order *o, struct err *e)
 {
-    uint8_t device[LEDGER_ID_BYTES];
-    int found;
+    return err_set(e, ERR_NOT_FOUND, "this signer gave device %s no such certificate", o->device);
+}
 
-    uuid_bytes(o->device, device);
-    *ret_done = ledger_find_revoked(s->parts.ledger, o->serial);
-    if (*ret_done && memcmp((*ret_done)->device, device, sizeof device) == 0)
-        return 0;
-    if (check_vouched(s, e) < 0)
-        return -1;
-    found = ledger_find_device(s->parts.ledger, device, ret, ret_cert, e);
-    if (found < 0)
-        return -1;
-    if (!found || *ret_done || memcmp(ret->serial, o->serial, sizeof o->serial) != 0)
-        return err_set(
-                e, ERR_NOT_FOUND, "this signer gave device %s no such certificate", o->device);
-    return 0;
+/* Every certificate that is not its device's newest is revoked already. */
+static int begin_revocation(struct issuer *s, const struct order *o,
+        const uint8_t device[LEDGER_ID_BYTES], uint8_t ca[CERT_KEY_ID_BYTES],
+        struct ledger_entry *ret, struct err *e)
+{
+    struct ledger_entry have;
+    struct buf cert = BUF_INIT;
+    int found = ledger_find_device(s->parts.ledger, device, &have, &cert, e), r = -1;
+
+    if (found > 0 && memcmp(have.serial, o->serial, sizeof have.serial) == 0)
+        r = past_revocation(&have, &cert, (uint8_t)o->reason, ca, ret, e);
+    else if (found >= 0)
+        no_such_certificate(o, e);
+    buf_done(&cert);
+    return r;
+}
+
+/* Nothing of this device that is under way may go on as it began. */
+static void overtake(struct issuer *s, const struct ledger_entry *revocation)
+{
+    for (struct issuance *i = s->under_way; i; i = i->next)
+        i->overtaken |= memcmp(i->entry.device, revocation->device, LEDGER_ID_BYTES) == 0;
 }
 
 int issuer_revoke(
         struct issuer *s, const struct order *o, struct issuer_revocation *ret, struct err *e)
 {
-    const struct ledger_revoked *done;
-    struct ledger_entry have, entry;
-    struct buf cert = BUF_INIT;
-    uint8_t ca[CERT_KEY_ID_BYTES];
-    int r = -1;
+    const struct ledger_revoked *before;
+    uint8_t ca[CERT_KEY_ID_BYTES], device[LEDGER_ID_BYTES];
+    struct ledger_entry entry;
 
+    uuid_bytes(o->device, device);
     /* what waits must be in the look-ups */
-    if (commit(s, e) < 0 || find_revocable(s, o, &have, &cert, &done, e) < 0)
-        goto out;
-    *ret = (struct issuer_revocation){.reason = o->reason, .fresh = !done};
-    if (done) {
-        ret->time_ms = done->time_ms;
-        ret->reason = done->reason;
-        r = 0;
-        goto out;
+    if (commit(s, e) < 0)
+        return -1;
+    before = ledger_find_revoked(s->parts.ledger, o->serial);
+    if (before && memcmp(before->device, device, sizeof device) != 0)
+        return no_such_certificate(o, e);
+    *ret = (struct issuer_revocation){.before = before != NULL};
+    if (before) {
+        ret->time_ms = before->time_ms;
+        ret->was = ret->reason = before->reason;
+        if (!order_reason_is_worse(o->reason, before->reason))
+            return 0;
     }
-    if (past_revocation(&have, &cert, (uint8_t)o->reason, ca, &entry, e) < 0 ||
-            issuer_record(s, &entry, e) < 0)
-        goto out;
-    ret->time_ms = entry.time_ms;
-    for (struct issuance *i = s->under_way; i; i = i->next)
-        i->overtaken |= memcmp(i->entry.device, entry.device, LEDGER_ID_BYTES) == 0;
+    if (check_vouched(s, e) < 0)
+        return -1;
+    if (before)
+        past_worse_revocation(before, (uint8_t)o->reason, ca, &entry);
+    else if (begin_revocation(s, o, device, ca, &entry, e) < 0)
+        return -1;
+    if (issuer_record(s, &entry, e) < 0)
+        return -1;
+    ret->fresh = true;
+    ret->reason = entry.reason;
+    if (!ret->before)
+        ret->time_ms = entry.time_ms;
+    overtake(s, &entry);
     log_info("revoked", LOG_STR("device", o->device), LOG_STR("approver", o->approver),
-            LOG_STR("reason", order_reason_name(o->reason)));
-    r = 0;
-out:
-    buf_done(&cert);
-    return r;
+            LOG_STR("reason", order_reason_name(o->reason)),
+            LOG_STR("before", ret->before ? order_reason_name(ret->was) : ""));
+    return 0;
 }
 
 int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, struct err *e)

@@ -25,9 +25,11 @@ struct issuer_parts {
     void *on_revoked_ctx;
 };
 struct issuer_revocation {
-    bool fresh;      /* false: it was revoked before; the rest tells of that */
-    uint8_t reason;  /* enum order_reason */
-    int64_t time_ms; /* Unix */
+    bool fresh;      /* this order changed something */
+    bool before;     /* it was revoked before ... */
+    uint8_t was;     /* ... for this reason, enum order_reason */
+    uint8_t reason;  /* for which it is revoked now */
+    int64_t time_ms; /* since when, Unix */
 };
 struct issuer_counts {
     uint64_t issued, refused;
@@ -46,8 +48,8 @@ int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_do
  * was wrapped. Its certificate is flagged by that entry, whoever asks for it. */
 int issuer_make_key(struct issuer *s, const struct signer_make_key *request, signer_done_fn done,
         void *ctx, struct err *e);
-/* A verified order of kind ORDER_REVOKE. Durable when it returns 0. ERR_NOT_FOUND: this signer never gave that device that
- * certificate. */
+/* A verified order of kind ORDER_REVOKE. Durable when it returns 0. What is revoked already is only changed to keyCompromise,
+ * its date stays. ERR_NOT_FOUND: this signer never gave that device that certificate. */
 int issuer_revoke(
         struct issuer *s, const struct order *o, struct issuer_revocation *ret, struct err *e);
 /* One of kind ORDER_WITHDRAW: nothing more is issued for the job, also when its ticket is valid. *ret_fresh false: it was

@@ -207,6 +207,11 @@ const struct ledger_revoked *ledger_find_revoked(
     return ledger_tally_revoked(&l->tally, serial);
 }
 
+bool ledger_key_compromised(const struct ledger *l, const uint8_t spki_sha256[32])
+{
+    return ledger_tally_compromised(&l->tally, spki_sha256);
+}
+
 bool ledger_had(const struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
         const uint8_t job[LEDGER_ID_BYTES])
 {
@@ -226,11 +231,20 @@ const struct ledger_crl *ledger_last_crl(
     return c && c->crl.number ? &c->crl : NULL;
 }
 
-uint64_t ledger_revoked_count(const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES])
+void ledger_crl_count(const struct ledger *l, struct ledger_crl *crl)
 {
-    const struct ledger_ca *c = ledger_tally_ca(&l->tally, ca);
+    const struct ledger_ca *c = ledger_tally_ca(&l->tally, crl->ca);
 
-    return c ? c->revoked : 0;
+    crl->entries = c ? c->revoked : 0;
+    crl->compromised = c ? c->compromised : 0;
+}
+
+bool ledger_crl_complete(const struct ledger *l, const struct ledger_crl *crl)
+{
+    struct ledger_crl now = *crl;
+
+    ledger_crl_count(l, &now);
+    return now.entries == crl->entries && now.compromised == crl->compromised;
 }
 
 /* ---- the end of trust */

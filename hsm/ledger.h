@@ -26,10 +26,12 @@ enum ledger_type {
     LEDGER_ISSUED = 1,  /* tail: the DER certificate */
     LEDGER_REFUSED = 2, /* tail: "Name: message" of the error, see ledger_refusal() */
     LEDGER_REVOKED = 3, /* serial, device, job and key of the revoked certificate; reason; tail: its
-                           CA's subjectKeyIdentifier */
+                           CA's subjectKeyIdentifier. A second one of a serial number makes its
+                           reason keyCompromise, or says nothing new */
     LEDGER_CRL =
             4, /* row: its number; time: thisUpdate; spki_sha256: of the DER CRL; tail: its CA's
-                       subjectKeyIdentifier | u64 nextUpdate, Unix ms | u64 entries in it */
+                       subjectKeyIdentifier | u64 nextUpdate, Unix ms | u64 entries in it | u64 of
+                       them for keyCompromise */
     LEDGER_WITHDRAWN = 5, /* job: nothing more is issued for it; no tail */
     LEDGER_CHECKPOINT =
             6, /* row: bytes of the ledger that it vouches for; spki_sha256: the chain there; tail: checkpoint.h */
@@ -55,14 +57,16 @@ struct ledger_entry {
 };
 struct ledger_counts {
     uint64_t issued, refused, revoked, groups;
+    uint64_t compromised; /* revoked for keyCompromise */
 };
 /* A certificate that is on its CA's CRL. */
 struct ledger_revoked {
     uint8_t ca[CERT_KEY_ID_BYTES]; /* the issuing CA's subjectKeyIdentifier */
     uint8_t job[LEDGER_ID_BYTES], device[LEDGER_ID_BYTES]; /* what it was issued for */
     uint8_t serial[CERT_SERIAL_BYTES];
-    uint8_t reason;
-    int64_t time_ms;
+    uint8_t spki_sha256[32];
+    uint8_t reason;  /* the worst it was revoked for */
+    int64_t time_ms; /* when it was revoked first */
 };
 /* Which ledger, and how far: the word that a checkpoint and a token's mark are about. */
 struct ledger_state {
@@ -79,10 +83,11 @@ struct ledger_crl {
     uint8_t ca[CERT_KEY_ID_BYTES];
     uint64_t number;
     int64_t this_update_ms, next_update_ms;
-    uint64_t entries; /* revoked certificates in it */
+    uint64_t entries;     /* revoked certificates in it */
+    uint64_t compromised; /* of them for keyCompromise */
     uint8_t sha256[32];
 };
-#define LEDGER_CRL_TAIL      (CERT_KEY_ID_BYTES + 16)
+#define LEDGER_CRL_TAIL      (CERT_KEY_ID_BYTES + 24)
 #define LEDGER_KEY_MADE_TAIL 32
 enum ledger_found { LEDGER_ABSENT = 0, LEDGER_PRESENT = 1 };
 
@@ -122,6 +127,8 @@ const struct ledger_revoked *ledger_revoked(const struct ledger *l, size_t *ret_
 /* NULL: it is not revoked. Holds until the next commit, too. */
 const struct ledger_revoked *ledger_find_revoked(
         const struct ledger *l, const uint8_t serial[CERT_SERIAL_BYTES]);
+/* A certificate for this key is revoked for keyCompromise. */
+bool ledger_key_compromised(const struct ledger *l, const uint8_t spki_sha256[32]);
 /* The device had a certificate from this job that is revoked. */
 bool ledger_had(const struct ledger *l, const uint8_t device[LEDGER_ID_BYTES],
         const uint8_t job[LEDGER_ID_BYTES]);
@@ -139,8 +146,11 @@ int ledger_read(struct ledger *l, uint64_t before, size_t limit, ledger_read_fn 
 /* NULL: there is none yet. Holds until the next commit. */
 const struct ledger_crl *ledger_last_crl(
         const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES]);
-/* How many certificates of this CA are revoked. */
-uint64_t ledger_revoked_count(const struct ledger *l, const uint8_t ca[CERT_KEY_ID_BYTES]);
+/* A list of this CA says all that its next one would: as many certificates are revoked, and as many of them for keyCompromise.
+ * Both numbers only grow. */
+bool ledger_crl_complete(const struct ledger *l, const struct ledger_crl *crl);
+/* The two numbers of a list that is made now. */
+void ledger_crl_count(const struct ledger *l, struct ledger_crl *crl);
 /* The tail of an entry of type LEDGER_CRL; and what such an entry says. */
 void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL]);
 void ledger_crl_read(const struct ledger_entry *entry, struct ledger_crl *ret);

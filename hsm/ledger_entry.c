@@ -72,6 +72,7 @@ void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL])
     memcpy(ret, crl->ca, CERT_KEY_ID_BYTES);
     ledger_put_be(ret + CERT_KEY_ID_BYTES, 8, (uint64_t)crl->next_update_ms);
     ledger_put_be(ret + CERT_KEY_ID_BYTES + 8, 8, crl->entries);
+    ledger_put_be(ret + CERT_KEY_ID_BYTES + 16, 8, crl->compromised);
 }
 
 void ledger_crl_read(const struct ledger_entry *entry, struct ledger_crl *ret)
@@ -81,7 +82,8 @@ void ledger_crl_read(const struct ledger_entry *entry, struct ledger_crl *ret)
     *ret = (struct ledger_crl){.number = entry->row,
             .this_update_ms = entry->time_ms,
             .next_update_ms = (int64_t)ledger_get_be(tail + CERT_KEY_ID_BYTES, 8),
-            .entries = ledger_get_be(tail + CERT_KEY_ID_BYTES + 8, 8)};
+            .entries = ledger_get_be(tail + CERT_KEY_ID_BYTES + 8, 8),
+            .compromised = ledger_get_be(tail + CERT_KEY_ID_BYTES + 16, 8)};
     memcpy(ret->ca, tail, sizeof ret->ca);
     memcpy(ret->sha256, entry->spki_sha256, sizeof ret->sha256);
 }

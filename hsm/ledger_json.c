@@ -85,6 +85,7 @@ static void set_crl(json_t *o, const struct ledger_entry *entry)
     json_object_set_new(o, "number", json_integer((json_int_t)crl.number));
     set_time(o, "next_update", crl.next_update_ms);
     json_object_set_new(o, "revoked", json_integer((json_int_t)crl.entries));
+    json_object_set_new(o, "compromised", json_integer((json_int_t)crl.compromised));
     set_hex(o, "sha256", crl.sha256, sizeof crl.sha256);
 }
 

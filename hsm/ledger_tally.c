@@ -5,13 +5,15 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "hsm/ledger_entry.h"
+#include "hsm/order.h"
 
 int ledger_tally_init(struct ledger_tally *t, struct err *e)
 {
     *t = (struct ledger_tally){0};
-    return ledger_index_init(&t->by_job, e) < 0 || ledger_index_init(&t->by_serial, e) < 0
+    return ledger_index_init(&t->by_job, e) < 0 || ledger_index_init(&t->by_serial, e) < 0 ||
+                           ledger_index_init(&t->by_device, e) < 0
                    ? -1
-                   : ledger_index_init(&t->by_device, e);
+                   : ledger_index_init(&t->by_key, e);
 }
 
 void ledger_tally_done(struct ledger_tally *t)
@@ -19,6 +21,7 @@ void ledger_tally_done(struct ledger_tally *t)
     ledger_index_done(&t->by_job);
     ledger_index_done(&t->by_serial);
     ledger_index_done(&t->by_device);
+    ledger_index_done(&t->by_key);
     free(t->jobs);
     free(t->revoked);
     free(t->blocks);
@@ -51,9 +54,10 @@ int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e)
             grow(&t->blocks, sizeof *t->blocks, t->block_count, 1, &t->block_cap, e) < 0)
         return -1;
     return ledger_index_reserve(&t->by_job, entries, e) < 0 ||
-                           ledger_index_reserve(&t->by_serial, entries, e) < 0
+                           ledger_index_reserve(&t->by_serial, entries, e) < 0 ||
+                           ledger_index_reserve(&t->by_device, entries, e) < 0
                    ? -1
-                   : ledger_index_reserve(&t->by_device, entries, e);
+                   : ledger_index_reserve(&t->by_key, entries, e);
 }
 
 void ledger_tally_group(struct ledger_tally *t, uint64_t at)
@@ -115,6 +119,56 @@ static void add_crl(struct ledger_tally *t, const struct ledger_entry *entry)
     ledger_crl_read(entry, &ca_of(t, entry->tail.bytes)->crl);
 }
 
+/* ---- revoked certificates */
+
+struct revoked_search {
+    const struct ledger_tally *t;
+    const uint8_t *job; /* match_device() alone looks at it */
+};
+
+static int match_serial(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
+{
+    const struct revoked_search *s = ctx;
+
+    (void)e;
+    return memcmp(s->t->revoked[place - 1].serial, key, CERT_SERIAL_BYTES) == 0;
+}
+
+static int match_device(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
+{
+    const struct revoked_search *s = ctx;
+    const struct ledger_revoked *v = &s->t->revoked[place - 1];
+
+    (void)e;
+    return memcmp(v->device, key, LEDGER_ID_BYTES) == 0 &&
+           memcmp(v->job, s->job, LEDGER_ID_BYTES) == 0;
+}
+
+static int match_key(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
+{
+    const struct revoked_search *s = ctx;
+    const struct ledger_revoked *v = &s->t->revoked[place - 1];
+
+    (void)e;
+    return memcmp(v->spki_sha256, key, sizeof v->spki_sha256) == 0;
+}
+
+static bool find_revoked(
+        const struct ledger_tally *t, const uint8_t serial[CERT_SERIAL_BYTES], uint64_t *ret_place)
+{
+    struct revoked_search s = {t, NULL};
+
+    return ledger_index_find(&t->by_serial, serial, match_serial, &s, ret_place, NULL) == 1;
+}
+
+static void index_key(struct ledger_tally *t, uint64_t place)
+{
+    const struct ledger_revoked *v = &t->revoked[place - 1];
+
+    if (v->reason == ORDER_KEY_COMPROMISE)
+        ledger_index_add(&t->by_key, v->spki_sha256, place);
+}
+
 /* The newest one. */
 static void index_revoked(struct ledger_tally *t)
 {
@@ -122,6 +176,15 @@ static void index_revoked(struct ledger_tally *t)
 
     ledger_index_add(&t->by_serial, v->serial, t->revoked_count);
     ledger_index_add(&t->by_device, v->device, t->revoked_count);
+    index_key(t, t->revoked_count);
+}
+
+static void count_compromised(struct ledger_tally *t, const struct ledger_revoked *v)
+{
+    if (v->reason != ORDER_KEY_COMPROMISE)
+        return;
+    t->counts.compromised++;
+    ca_of(t, v->ca)->compromised++;
 }
 
 static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry)
@@ -133,13 +196,30 @@ static void add_revoked(struct ledger_tally *t, const struct ledger_entry *entry
     *v = (struct ledger_revoked){.reason = entry->reason, .time_ms = entry->time_ms};
     memcpy(v->ca, entry->tail.bytes, sizeof v->ca);
     memcpy(v->serial, entry->serial, sizeof v->serial);
+    memcpy(v->spki_sha256, entry->spki_sha256, sizeof v->spki_sha256);
     memcpy(v->job, entry->job, sizeof v->job);
     memcpy(v->device, entry->device, sizeof v->device);
     index_revoked(t);
+    count_compromised(t, v);
+}
+
+/* It is revoked already: only the worst reason is news, and nothing makes it better again. The date stays: what was not to be
+ * trusted since then must not be from now on. */
+static void add_reason(struct ledger_tally *t, uint64_t place, const struct ledger_entry *entry)
+{
+    struct ledger_revoked *v = &t->revoked[place - 1];
+
+    if (!order_reason_is_worse(entry->reason, v->reason))
+        return;
+    v->reason = entry->reason;
+    index_key(t, place);
+    count_compromised(t, v);
 }
 
 void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry, uint64_t place)
 {
+    uint64_t revoked;
+
     switch (entry->type) {
     case LEDGER_ISSUED:
         t->counts.issued++;
@@ -149,7 +229,10 @@ void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry, 
         t->counts.refused++;
         break;
     case LEDGER_REVOKED:
-        add_revoked(t, entry);
+        if (find_revoked(t, entry->serial, &revoked))
+            add_reason(t, revoked, entry);
+        else
+            add_revoked(t, entry);
         break;
     case LEDGER_CRL:
         add_crl(t, entry);
@@ -181,38 +264,20 @@ const struct ledger_ca *ledger_tally_ca(
     return NULL;
 }
 
-struct revoked_search {
-    const struct ledger_tally *t;
-    const uint8_t *job; /* match_device() alone looks at it */
-};
-
-static int match_serial(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
-{
-    const struct revoked_search *s = ctx;
-
-    (void)e;
-    return memcmp(s->t->revoked[place - 1].serial, key, CERT_SERIAL_BYTES) == 0;
-}
-
-static int match_device(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
-{
-    const struct revoked_search *s = ctx;
-    const struct ledger_revoked *v = &s->t->revoked[place - 1];
-
-    (void)e;
-    return memcmp(v->device, key, LEDGER_ID_BYTES) == 0 &&
-           memcmp(v->job, s->job, LEDGER_ID_BYTES) == 0;
-}
-
 const struct ledger_revoked *ledger_tally_revoked(
         const struct ledger_tally *t, const uint8_t serial[CERT_SERIAL_BYTES])
+{
+    uint64_t place;
+
+    return find_revoked(t, serial, &place) ? &t->revoked[place - 1] : NULL;
+}
+
+bool ledger_tally_compromised(const struct ledger_tally *t, const uint8_t spki_sha256[32])
 {
     struct revoked_search s = {t, NULL};
     uint64_t place;
 
-    return ledger_index_find(&t->by_serial, serial, match_serial, &s, &place, NULL) == 1
-                   ? &t->revoked[place - 1]
-                   : NULL;
+    return ledger_index_find(&t->by_key, spki_sha256, match_key, &s, &place, NULL) == 1;
 }
 
 bool ledger_tally_had(const struct ledger_tally *t, const uint8_t device[LEDGER_ID_BYTES],
@@ -227,7 +292,7 @@ bool ledger_tally_had(const struct ledger_tally *t, const uint8_t device[LEDGER_
 /* ---- as bytes */
 
 /* Change the number when any of these structures changes. */
-#define LAYOUT UINT64_C(2)
+#define LAYOUT UINT64_C(3)
 
 struct sums {
     uint64_t layout;
@@ -292,7 +357,8 @@ int ledger_tally_decode(struct ledger_tally *t, const uint8_t *bytes, size_t len
             grow(&t->blocks, sizeof *t->blocks, 0, s.blocks, &t->block_cap, e) < 0 ||
             ledger_index_reserve(&t->by_job, s.jobs, e) < 0 ||
             ledger_index_reserve(&t->by_serial, s.revoked, e) < 0 ||
-            ledger_index_reserve(&t->by_device, s.revoked, e) < 0)
+            ledger_index_reserve(&t->by_device, s.revoked, e) < 0 ||
+            ledger_index_reserve(&t->by_key, s.revoked, e) < 0)
         return -1;
     t->counts = s.counts;
     t->crl_number = s.crl_number;

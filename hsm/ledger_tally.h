@@ -9,8 +9,8 @@ struct ledger_job {
     bool withdrawn;
 };
 struct ledger_ca {
-    uint64_t revoked;
-    struct ledger_crl crl; /* the last one; number 0: none yet */
+    uint64_t revoked, compromised; /* the second: for keyCompromise, of the first */
+    struct ledger_crl crl;         /* the last one; number 0: none yet */
 };
 struct ledger_tally {
     struct ledger_counts counts;
@@ -27,6 +27,7 @@ struct ledger_tally {
     size_t block_count, block_cap;
     struct ledger_index by_job;               /* its places are numbers in jobs, from 1 */
     struct ledger_index by_serial, by_device; /* the same in revoked */
+    struct ledger_index by_key;               /* the same, of those for keyCompromise alone */
 };
 
 #define LEDGER_BLOCK_BYTES (1u << 20)
@@ -47,6 +48,8 @@ const struct ledger_ca *ledger_tally_ca(
 /* NULL: it is not revoked. */
 const struct ledger_revoked *ledger_tally_revoked(
         const struct ledger_tally *t, const uint8_t serial[CERT_SERIAL_BYTES]);
+/* A certificate for this key is revoked for keyCompromise. */
+bool ledger_tally_compromised(const struct ledger_tally *t, const uint8_t spki_sha256[32]);
 /* A certificate that this device had from this job is revoked. */
 bool ledger_tally_had(const struct ledger_tally *t, const uint8_t device[LEDGER_ID_BYTES],
         const uint8_t job[LEDGER_ID_BYTES]);

@@ -5,6 +5,7 @@
  *   {"v":1,"order":"withdraw","job":"<uuid>","iat":unix s,"approver":"free text"}
  * An order names all it changes and changes it once: repeating it does nothing, so it needs no end of validity. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -41,6 +42,12 @@ struct order {
     char approver[NAME_BYTES_MAX + 1];
 };
 
+/* Does it change what a CRL says of a certificate that was revoked for `before`? keyCompromise alone does: whoever relies on
+ * the key must know, and nothing makes a stolen key good again. */
+static inline bool order_reason_is_worse(unsigned reason, unsigned before)
+{
+    return reason == ORDER_KEY_COMPROMISE && before != ORDER_KEY_COMPROMISE;
+}
 /* "keyCompromise", ...; NULL for a number that is none of them. */
 const char *order_reason_name(unsigned reason);
 /* ERR_ORDER names the ones there are. */

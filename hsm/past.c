@@ -24,6 +24,16 @@ static bool served_before(const struct ledger *l, const struct request *r)
     return ledger_had(l, r->entry.device, r->entry.job);
 }
 
+/* A certificate of this key was revoked for keyCompromise; it need not be the newest one. */
+static int check_not_stolen(const struct ledger *l, const struct request *r, struct err *e)
+{
+    if (!ledger_key_compromised(l, r->entry.spki_sha256))
+        return 0;
+    return err_set(e, ERR_KEY_REUSED,
+            "device %s shows a key for which a certificate was revoked as compromised",
+            r->device_name);
+}
+
 int past_judge(struct ledger *l, const struct request *r, enum past *ret,
         struct ledger_entry *ret_have, struct buf *ret_cert, struct err *e)
 {
@@ -41,7 +51,7 @@ int past_judge(struct ledger *l, const struct request *r, enum past *ret,
         return err_set(e, ERR_CERT_REVOKED, "the certificate of device %s was revoked", name);
     if (same_job && same_key) {
         *ret = PAST_SAME;
-        return 0;
+        return check_not_stolen(l, r, e); /* it may be good and have the key of an older one */
     }
     if (same_job || (!r->ticket->reissue && !same_key))
         return err_set(e, ERR_KEY_CHANGED, "device %s has a certificate for another key", name);
@@ -56,20 +66,14 @@ int past_judge(struct ledger *l, const struct request *r, enum past *ret,
 
 int past_check_key(struct ledger *l, const struct request *r, struct err *e)
 {
-    const struct ledger_revoked *v;
     struct ledger_entry other;
     int found = ledger_find_key(l, r->entry.spki_sha256, &other, e);
 
-    if (found <= 0)
-        return found;
-    if (!same_id(other.device, r->entry.device))
+    if (found < 0 || check_not_stolen(l, r, e) < 0)
+        return -1;
+    if (found && !same_id(other.device, r->entry.device))
         return err_set(e, ERR_KEY_REUSED,
                 "device %s shows a key that was certified for another device", r->device_name);
-    v = ledger_find_revoked(l, other.serial);
-    if (v && v->reason == ORDER_KEY_COMPROMISE)
-        return err_set(e, ERR_KEY_REUSED,
-                "device %s shows the key that its certificate was revoked for as compromised",
-                r->device_name);
     return 0;
 }
 
@@ -107,4 +111,17 @@ int past_revocation(const struct ledger_entry *have, const struct buf *cert, uin
     ret->time_ms = time_now_ms();
     ret->tail = (struct cert_bytes){ca, CERT_KEY_ID_BYTES};
     return 0;
+}
+
+void past_worse_revocation(const struct ledger_revoked *before, uint8_t reason,
+        uint8_t ca[CERT_KEY_ID_BYTES], struct ledger_entry *ret)
+{
+    *ret = (struct ledger_entry){
+            .type = LEDGER_REVOKED, .reason = reason, .time_ms = time_now_ms()};
+    memcpy(ret->job, before->job, sizeof ret->job);
+    memcpy(ret->device, before->device, sizeof ret->device);
+    memcpy(ret->serial, before->serial, sizeof ret->serial);
+    memcpy(ret->spki_sha256, before->spki_sha256, sizeof ret->spki_sha256);
+    memcpy(ca, before->ca, CERT_KEY_ID_BYTES);
+    ret->tail = (struct cert_bytes){ca, CERT_KEY_ID_BYTES};
 }

@@ -6,7 +6,9 @@
  *   one of another job, ticket with re-issue             a new one, and the old one is revoked with it
  *   but this job gave the device one before that one     ERR_EXISTS: a ticket serves once
  *   a revoked one                                        as above, but it is never given back: ERR_CERT_REVOKED
- *   a key of another device, or one given up as stolen   ERR_KEY_REUSED */
+ *   a key of another device, or one given up as stolen   ERR_KEY_REUSED, also for what it was certified for already
+ *   revoked, and ordered once more                       only keyCompromise changes the reason, nothing changes it back, and
+ *                                                        the date stays */
 #pragma once
 #include "hsm/ledger.h"
 
@@ -28,3 +30,6 @@ int past_check_key(struct ledger *l, const struct request *r, struct err *e);
 /* The entry that revokes a certificate. ca: room for what its tail borrows. ERR_LEDGER when cert cannot be read. */
 int past_revocation(const struct ledger_entry *have, const struct buf *cert, uint8_t reason,
         uint8_t ca[CERT_KEY_ID_BYTES], struct ledger_entry *ret, struct err *e);
+/* The entry that gives a certificate that is revoked already a worse reason; ca as above. */
+void past_worse_revocation(const struct ledger_revoked *before, uint8_t reason,
+        uint8_t ca[CERT_KEY_ID_BYTES], struct ledger_entry *ret);

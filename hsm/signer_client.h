@@ -11,8 +11,9 @@
  *   CheckTicket(s ticket) -> s json                             the ticket's facts, if it verifies here: its payload (ticket.h), and
  *        "key_type", what the job's devices are to make: "P-256" where the profile allows it
  *   Order(s order) -> s json                                    what an approver orders (order.h), carried out and durable:
- *        {"order":"revoke","device","serial","reason","revoked","approver","fresh"}; fresh false: it was revoked before, for
- *        that reason and at that time. {"order":"withdraw","job","approver","fresh"}
+ *        {"order":"revoke","device","serial","reason","reason_before","revoked","approver","fresh"}: since when, and for which
+ *        reason it is revoked now, and was before (null: it was not); fresh false: nothing changed.
+ *        {"order":"withdraw","job","approver","fresh"}
  *   Chain() -> ay                                               DER certificates concatenated, issuing CA first, root last; then
  *        the chains of retired CAs in the same form: a device gets the one that its certificate was issued under
  *   RenewCrls() -> s json                                       {"crls":[..]} as in Status, when new ones are published

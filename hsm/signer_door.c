@@ -267,8 +267,9 @@ static int carry_out(struct signer *s, const char *jws, struct buf *json, struct
             return -1;
         hex_format(order.serial, sizeof order.serial, serial);
         time_format(done.time_ms, when);
-        o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:b}", "order", "revoke", "device", order.device,
-                "serial", serial, "reason", order_reason_name(done.reason), "revoked", when,
+        o = json_pack("{s:s,s:s,s:s,s:s,s:s?,s:s,s:s,s:b}", "order", "revoke", "device",
+                order.device, "serial", serial, "reason", order_reason_name(done.reason),
+                "reason_before", done.before ? order_reason_name(done.was) : NULL, "revoked", when,
                 "approver", order.approver, "fresh", (int)done.fresh);
     }
     return append_json(o, json, e);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/file.h"
 #include "base/text.h"
 #include "hsm/order.h"
 #include "hsm/signer_client.h"
@@ -115,10 +116,12 @@ static int send_order(const struct order *o, json_t **ret, struct err *e)
 /* It is revoked, and for this reason. */
 static void assert_revoked(const struct answer *a, const char *reason)
 {
+    struct order again = a->order; /* for a reason that changes none */
     struct err e = {0};
     json_t *o;
 
-    ok(send_order(&a->order, &o, &e));
+    again.reason = ORDER_UNSPECIFIED;
+    ok(send_order(&again, &o, &e));
     assert_false(json_is_true(json_object_get(o, "fresh")));
     assert_string_equal(json_string_value(json_object_get(o, "reason")), reason);
     json_decref(o);
@@ -776,6 +779,121 @@ static void seen_by_others(void **state)
     EVP_PKEY_free(key), EVP_PKEY_free(other);
 }
 
+/* The reason on the list, -1 without one, -2 when it is not listed; ret: since when, in words of the day and second. */
+static int listed_reason(const struct answer *a, char ret[TIME_TEXT_MAX])
+{
+    const uint8_t *at = a->cert.data;
+    X509 *x = d2i_X509(NULL, &at, (long)a->cert.len);
+    struct buf der = BUF_INIT;
+    ASN1_ENUMERATED *reason;
+    X509_REVOKED *v;
+    char path[PATH_MAX];
+    struct err e = {0};
+    X509_CRL *crl;
+    struct tm tm;
+    int r = -2;
+
+    crl_path(a, "", path);
+    ok(file_read(path, CRL_BYTES_MAX, &der, &e));
+    at = der.data;
+    assert_non_null(crl = d2i_X509_CRL(NULL, &at, (long)der.len));
+    if (X509_CRL_get0_by_cert(crl, &v, x) == 1) {
+        reason = X509_REVOKED_get_ext_d2i(v, NID_crl_reason, NULL, NULL);
+        r = reason ? (int)ASN1_ENUMERATED_get(reason) : -1;
+        ASN1_ENUMERATED_free(reason);
+        assert_int_equal(ASN1_TIME_to_tm(X509_REVOKED_get0_revocationDate(v), &tm), 1);
+        strftime(ret, TIME_TEXT_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
+    }
+    X509_CRL_free(crl);
+    X509_free(x);
+    buf_done(&der);
+    return r;
+}
+
+/* The answer to an order does not wait for the list. */
+static void wait_listed(const struct answer *a, enum order_reason reason, const char *when)
+{
+    char since[TIME_TEXT_MAX] = "";
+
+    for (int i = 0; i < 2000 && listed_reason(a, since) != (int)reason; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    assert_int_equal(listed_reason(a, since), reason);
+    assert_memory_equal(since, when, strlen(since));
+}
+
+/* The order must be carried out, or have no effect; and then the certificate is revoked like this. */
+static void revoke_as(struct answer *a, enum order_reason reason, const char *before,
+        const char *now, char when[TIME_TEXT_MAX])
+{
+    struct err e = {0};
+    const char *told, *since;
+    json_t *o;
+
+    a->order.reason = reason;
+    ok(send_order(&a->order, &o, &e));
+    told = json_string_value(json_object_get(o, "reason_before"));
+    since = json_string_value(json_object_get(o, "revoked"));
+    assert_string_equal(json_string_value(json_object_get(o, "reason")), now);
+    assert_string_equal(told ? told : "", before);
+    assert_true(json_is_true(json_object_get(o, "fresh")) == (strcmp(before, now) != 0));
+    if (*before && *when)
+        assert_string_equal(since, when); /* the first date is the date */
+    snprintf(when, TIME_TEXT_MAX, "%s", since);
+    json_decref(o);
+}
+
+/* A key turns out to be stolen when its certificate is revoked already, as superseded: from then on the key is refused,
+ * whichever certificate it had since. */
+static void worse_reason(void **state)
+{
+    EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256"), *third = help_key("P-256");
+    char when[TIME_TEXT_MAX] = "", when_b[TIME_TEXT_MAX], when_c[TIME_TEXT_MAX];
+    struct err e = {0};
+    struct answer a, b, c;
+
+    (void)state;
+    a = get(0, key);
+    use_job(JOB_B, true);
+    b = get(0, key); /* the same key again */
+    assert_true(b.fresh);
+    c = get(1, other);
+    revoke_as(&a, ORDER_SUPERSEDED, "superseded", "superseded", when);
+    wait_listed(&a, ORDER_SUPERSEDED, when);
+    revoke_as(&a, ORDER_CESSATION_OF_OPERATION, "superseded", "superseded", when);
+    revoke_as(&a, ORDER_KEY_COMPROMISE, "superseded", "keyCompromise", when);
+    wait_listed(&a, ORDER_KEY_COMPROMISE, when);
+    for (int round = 0; round < 2; round++) {
+        revoke_as(&a, ORDER_KEY_COMPROMISE, "keyCompromise", "keyCompromise", when);
+        revoke_as(&a, ORDER_UNSPECIFIED, "keyCompromise", "keyCompromise", when);
+        use_job(JOB_B, true);
+        refused(issue(0, key, &e), KEY_REUSED); /* not even what is good is given back */
+        refused(issue(0, third, &e), KEY_CHANGED);
+        use_job(JOB_C, true);
+        refused(issue(0, key, &e), KEY_REUSED);
+        restart(SIGKILL);
+    }
+    station_wait_vouched(&st);
+    /* the other certificate of that key is revoked by an order of its own, for whatever reason */
+    revoke_as(&b, ORDER_PRIVILEGE_WITHDRAWN, "", "privilegeWithdrawn", when_b);
+    refused(issue(0, key, &e), KEY_REUSED);
+    ok(issue(0, third, &e));
+    /* any other reason is as weak */
+    revoke_as(&c, ORDER_PRIVILEGE_WITHDRAWN, "", "privilegeWithdrawn", when_c);
+    revoke_as(&c, ORDER_SUPERSEDED, "privilegeWithdrawn", "privilegeWithdrawn", when_c);
+    revoke_as(&c, ORDER_KEY_COMPROMISE, "privilegeWithdrawn", "keyCompromise", when_c);
+    refused(issue(1, other, &e), KEY_REUSED);
+    wait_listed(&a, ORDER_KEY_COMPROMISE, when);
+    wait_listed(&b, ORDER_PRIVILEGE_WITHDRAWN, when_b);
+    wait_listed(&c, ORDER_KEY_COMPROMISE, when_c);
+    /* nobody else's certificate is found under its number */
+    c.order = a.order;
+    strcpy(c.order.device, b.order.device);
+    c.order.device[0] = c.order.device[0] == '0' ? '1' : '0';
+    refused(send_order(&c.order, NULL, &e), NOT_FOUND);
+    buf_done(&a.cert), buf_done(&b.cert), buf_done(&c.cert);
+    EVP_PKEY_free(key), EVP_PKEY_free(other), EVP_PKEY_free(third);
+}
+
 /* More than a packet to the token can hold: 192 entries, 10 KB. */
 static void long_list(void **state)
 {
@@ -843,6 +961,7 @@ int main(int argc, char **argv)
             FLOW_TEST(withdrawn_for_good),
             FLOW_TEST(withdrawn_under_way),
             FLOW_TEST(seen_by_others),
+            FLOW_TEST(worse_reason),
             FLOW_TEST(long_list),
     };
 

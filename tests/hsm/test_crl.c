@@ -458,6 +458,92 @@ static void on_each_revocation(void **state)
     assert_int_equal(look_at(0).number, 4);
 }
 
+static size_t told;
+static enum err_id told_error;
+
+static void on_renewed(void *ctx, const struct err *why)
+{
+    (void)ctx;
+    told++;
+    told_error = why ? why->id : ERR_NONE;
+}
+
+static int64_t date_of(X509_CRL *crl, int i)
+{
+    return unix_s(
+            X509_REVOKED_get0_revocationDate(sk_X509_REVOKED_value(X509_CRL_get_REVOKED(crl), i)));
+}
+
+/* This many lists so far, and on the last one entry 0 has this reason since then. */
+static void assert_reason(long number, int reason, int64_t since_ms)
+{
+    X509_CRL *crl = load(0);
+
+    assert_int_equal(look_at(0).number, number);
+    assert_int_equal(look_at(0).entries, 2);
+    assert_int_equal(reason_of(crl, 0), reason);
+    assert_int_equal(date_of(crl, 0), since_ms / 1000);
+    assert_int_equal(reason_of(crl, 1), 4);
+    X509_CRL_free(crl);
+}
+
+/* A key turns out to be stolen after its certificate was revoked for less: a list says so, and none takes it back. */
+static void reason_gets_worse(void **state)
+{
+    static const uint8_t stolen[32] = {7}, other[32] = {8};
+    uint8_t id[CERT_KEY_ID_BYTES];
+    struct ledger_entry entry = {
+            .type = LEDGER_REVOKED, .reason = 4, .time_ms = b.now_ms, .tail = {id, sizeof id}};
+    int64_t first_ms = b.now_ms;
+    struct err e = {0};
+
+    (void)state;
+    ca_id(&b.cas[0].key_id, id);
+    memcpy(entry.spki_sha256, stolen, sizeof stolen);
+    entry.serial[0] = 0x41;
+    ok(record(NULL, &entry, &e));
+    revoke_cert(0, 1, 4);
+    turn();
+    assert_reason(1, 4, first_ms);
+    assert_false(ledger_key_compromised(b.ledger, stolen));
+    /* it is noticed while a list is being signed: the next one says it */
+    b.now_ms += 3600000;
+    b.hold = true;
+    rested();
+    b.now_ms += CRL_FRESH_MS;
+    assert_int_equal(crl_keeper_renew(b.keeper, on_renewed, NULL, &e), 0);
+    turn();
+    entry.reason = 1;
+    entry.time_ms = b.now_ms;
+    ok(record(NULL, &entry, &e));
+    crl_keeper_revoked(b.keeper);
+    b.hold = false;
+    let_go();
+    turn();
+    assert_reason(2, 4, first_ms);
+    rested();
+    look_now();
+    for (int round = 0; round < 3; round++) {
+        assert_reason(3, 1, first_ms);
+        assert_true(ledger_key_compromised(b.ledger, stolen));
+        assert_false(ledger_key_compromised(b.ledger, other));
+        assert_int_equal(ledger_counts(b.ledger).revoked, 2);
+        assert_int_equal(ledger_counts(b.ledger).compromised, 1);
+        /* and nothing that is said afterwards changes it, or makes a list */
+        entry.reason = round == 0 ? 1 : 5;
+        ok(record(NULL, &entry, &e));
+        rested();
+        look_now();
+        if (round == 1) { /* from an index, and then from the file alone */
+            ok(ledger_save(b.ledger, &e));
+            ok(ledger_saved(b.ledger, &e));
+        }
+        restart();
+        turn();
+    }
+    assert_int_equal(b.signatures, 3);
+}
+
 static void on_schedule(void **state)
 {
     int64_t start = b.now_ms;
@@ -538,16 +624,6 @@ static void file_is_lost(void **state)
     turn();
     assert_int_equal(look_at(0).entries, 1);
     buf_done(&der);
-}
-
-static size_t told;
-static enum err_id told_error;
-
-static void on_renewed(void *ctx, const struct err *why)
-{
-    (void)ctx;
-    told++;
-    told_error = why ? why->id : ERR_NONE;
 }
 
 static void on_demand(void **state)
@@ -783,6 +859,7 @@ int main(int argc, char **argv)
             TEST(too_many),
             TEST(from_the_first_start_on),
             TEST(on_each_revocation),
+            TEST(reason_gets_worse),
             TEST(on_schedule),
             TEST(clock_that_goes_back),
             TEST(file_is_lost),

@@ -96,6 +96,29 @@ static int add_event(struct registry *r, const struct site *s, const char *actor
     return result;
 }
 
+/* Once for a revocation, and once more when its reason became keyCompromise (docs/revocation.md). What a crash kept from being
+ * told is made up for when the same order comes again; but nobody told of what a re-issue supersedes. state: what the
+ * registry knew before. */
+static int must_tell(
+        struct registry *r, const json_t *facts, const char *state, bool *ret, struct err *e)
+{
+    struct query q;
+    *ret = strcmp(state, "valid") == 0 || json_is_true(json_object_get(facts, "fresh"));
+    if (*ret || !*state || strcmp(text_of(facts, "reason"), "keyCompromise") != 0)
+        return 0;
+    if (query_open(&q, r, e,
+                "SELECT 1 FROM event WHERE subject = ?1 AND type = 'device.revoked'"
+                " AND json_extract(data, '$.serial') = ?2"
+                " AND json_extract(data, '$.reason') = ?3",
+                BIND_TEXT(text_of(facts, "device")), BIND_TEXT(text_of(facts, "serial")),
+                BIND_TEXT(text_of(facts, "reason"))))
+        return -1;
+    int n = query_next(&q, e);
+    query_done(&q);
+    *ret = n == 0;
+    return n < 0 ? -1 : 0;
+}
+
 static int record_revoked(struct registry *r, const struct site *s, const char *actor,
         json_t *facts, json_t **ret, struct err *e)
 {
@@ -105,8 +128,9 @@ static int record_revoked(struct registry *r, const struct site *s, const char *
     if (find_certificate(r, facts, &id, state, e))
         return -1;
     bool changes = strcmp(state, "valid") == 0;
-    /* one that the registry never got to know: the signer's word alone says that it is new */
-    bool told = changes || (!*state && json_is_true(json_object_get(facts, "fresh")));
+    bool told;
+    if (must_tell(r, facts, state, &told, e))
+        return -1;
     if (changes && (interrupt_run(r, s, id, e) || disable(r, text_of(facts, "serial"), id, now, e)))
         return -1;
     if (id && device_json(r, id, &device, e))

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -20,6 +21,7 @@ struct subject {
               2]; /* "group/name" or the job's name; "" away from the station */
     char issued[40];
     char state[32];
+    bool revoked; /* the certificate is, already */
 };
 
 /* ---- handing in */
@@ -31,7 +33,11 @@ static int show_revoked(struct cli *c, const json_t *answer)
     char when[NUMBER_TEXT_MAX];
     if (json_is_true(json_object_get(order, "fresh"))) {
         screen_style(&c->out, STYLE_GOOD);
-        screen_printf(&c->out, "Revoked.");
+        if (json_is_string(json_object_get(order, "reason_before")))
+            screen_printf(&c->out, "Its reason was %s and is another one now.",
+                    json_text(order, "reason_before"));
+        else
+            screen_printf(&c->out, "Revoked.");
         screen_style(&c->out, STYLE_PLAIN);
         screen_printf(&c->out, " The next CRL says so in a moment: keyline ca crl\n");
     } else {
@@ -112,7 +118,8 @@ static void show(struct cli *c, const struct order *o, const struct subject *s)
         screen_fact(&c->out, "Issued", clock_format(s->issued, when));
         screen_fact(&c->out, "Reason", order_reason_name(o->reason));
         screen_fact(&c->out, "What happens",
-                "its certificate goes onto the CRL for ever; the device is disabled");
+                s->revoked ? "it is on the CRL already, and gets this reason there"
+                           : "its certificate goes onto the CRL for ever; the device is disabled");
         if (o->reason == ORDER_KEY_COMPROMISE)
             screen_fact(&c->out, "", "its key is never certified again");
     } else {
@@ -180,11 +187,27 @@ static int parse_serial(const char *hex, struct order *o, struct err *e)
             e, ERR_ARGUMENT, "\"%.60s\" is not the serial number of one of our certificates", hex);
 }
 
+/* The one whose serial number was given; else the valid one. A revoked one can only be given the worst reason: then the
+ * newest. NULL: there is none. */
+static const json_t *choose(const struct cli *c, const json_t *certificates, enum order_reason why)
+{
+    const char *serial = cli_option(c, "serial");
+    const json_t *each, *newest = json_array_get(certificates, 0);
+    size_t i;
+    json_array_foreach(certificates, i, each)
+    {
+        if (serial ? strcasecmp(json_text(each, "serial"), serial) == 0
+                   : strcmp(json_text(each, "state"), "valid") == 0)
+            return each;
+    }
+    return !serial && why == ORDER_KEY_COMPROMISE ? newest : NULL;
+}
+
 static int ask_device(struct cli *c, struct order *o, struct subject *s, struct err *e)
 {
-    json_t *answer = NULL, *certificate = NULL, *each;
+    const json_t *certificate;
+    json_t *answer = NULL;
     struct buf text = BUF_INIT;
-    size_t i;
     int r = cli_connect(c, e);
     if (r == 0)
         r = jobs_call(c->bus, "DeviceShow", c->args, 1, &text, e);
@@ -196,14 +219,14 @@ static int ask_device(struct cli *c, struct order *o, struct subject *s, struct 
                 json_text(device, "name"));
         snprintf(s->state, sizeof s->state, "%s", json_text(device, "state"));
         snprintf(o->device, sizeof o->device, "%s", json_text(device, "id"));
-        json_array_foreach(json_object_get(answer, "certificates"), i,
-                each) if (!certificate && strcmp(json_text(each, "state"), "valid") == 0)
-                certificate = each;
+        certificate = choose(c, json_object_get(answer, "certificates"), o->reason);
         if (certificate) {
+            s->revoked = strcmp(json_text(certificate, "state"), "revoked") == 0;
             snprintf(s->issued, sizeof s->issued, "%s", json_text(certificate, "issued"));
             r = parse_serial(json_text(certificate, "serial"), o, e);
         } else {
-            r = err_set(e, ERR_NOT_FOUND, "device %s has no valid certificate", s->name);
+            r = err_set(e, ERR_NOT_FOUND, "device %s has no %s certificate", s->name,
+                    cli_has(c, "serial") ? "such" : "valid");
         }
     }
     json_decref(answer);
@@ -214,10 +237,9 @@ static int ask_device(struct cli *c, struct order *o, struct subject *s, struct 
 /* Away from the station only what stands in the order is needed. */
 static int take_device(struct cli *c, struct order *o, struct err *e)
 {
-    if (!cli_has(c, "order-out"))
-        return cli_usage(e, "with --serial nothing is asked at the station: give --order-out, too");
     if (!uuid_valid(c->args[0]))
-        return cli_usage(e, "with --serial the DEVICE is its ID, as device show has it");
+        return cli_usage(e, "with --serial and --order-out nothing is asked at the station: give "
+                            "the DEVICE by its ID, as device show has it");
     snprintf(o->device, sizeof o->device, "%s", c->args[0]);
     return parse_serial(cli_option(c, "serial"), o, e);
 }
@@ -235,7 +257,8 @@ int device_revoke(struct cli *c, struct err *e)
         return cli_usage(e, "device revoke needs a --reason, e.g. keyCompromise");
     if (order_reason_parse(cli_option(c, "reason"), &o.reason, e))
         return CLI_USAGE;
-    r = cli_has(c, "serial") ? take_device(c, &o, e) : ask_device(c, &o, &s, e);
+    r = cli_has(c, "serial") && cli_has(c, "order-out") ? take_device(c, &o, e)
+                                                        : ask_device(c, &o, &s, e);
     return r ? r : sign_and_deliver(c, &o, &s, e);
 }
 

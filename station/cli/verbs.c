@@ -339,7 +339,8 @@ const struct verb verb_table[] = {
                         FILE_("order-out", "FILE",
                                 "write the order there instead of handing it in"),
                         TEXT("serial", "HEX",
-                                "away from the station: the certificate; DEVICE is then its ID")),
+                                "which certificate; with --order-out nothing is asked at the "
+                                "station, and DEVICE is its ID")),
                 .examples = EXAMPLES("keyline device revoke SENSOR-000017 --reason keyCompromise",
                         "keyline device revoke 4d36e96e-e325-511c-bfc1-08002be10318 --serial "
                         "52f0c1d2e3f4a5b6c7d8e9fa0b1c2d3e --reason superseded --order-out "

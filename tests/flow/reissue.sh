@@ -105,6 +105,17 @@ serial=$(keyline device show "$other" --json | jq -r '.certificates[0].serial')
 )
 says "^Revoked" keyline device revoke --order "$test_dir/order"
 says "before" keyline device revoke --order "$test_dir/order"
+# Their keys were stolen, it turns out: the newest certificate's, and that of one that was superseded.
+says "reason was cessationOfOperation" keyline device revoke "$other" --reason keyCompromise --yes "${pass[@]}"
+says "nothing has changed" keyline device revoke "$other" --reason keyCompromise --yes "${pass[@]}"
+refuse "no valid certificate" keyline device revoke "$other" --reason superseded --yes "${pass[@]}"
+refuse "no such certificate" keyline device revoke "$other" --serial 77 --reason superseded --yes "${pass[@]}"
+old_serial=$(openssl x509 -in "$old" -noout -serial | cut -d= -f2)
+says "reason was superseded" keyline device revoke "$name" --serial "$old_serial" --reason keyCompromise --yes "${pass[@]}"
+stolen() { openssl crl -inform DER -in "$(crl file)" -noout -text | grep -c "Key Compromise"; }
+all_stolen() { [ "$(stolen)" = 3 ]; }
+wait_until 20 "the CRL says that the keys were stolen" all_stolen
+[ "$(crl revoked)" = $((count + 2)) ] || die "a certificate is revoked twice"
 sed -i 's/./X/100' "$test_dir/order"
 refuse "BadOrder|UntrustedApprover|order" keyline device revoke --order "$test_dir/order"
 
@@ -131,7 +142,7 @@ says "^Withdrawn" keyline job withdraw fifth --yes "${pass[@]}"
 # What was done is written down: in the ledger, and upstream, once each.
 keyline ca ledger --limit 1000 --columns type | sort | uniq -c | awk '{print $2 "=" $1}' >"$test_dir/ledger"
 grep -qx "issued=$((2 * count + 1))" "$test_dir/ledger" || die "the ledger does not list what was issued: $(cat "$test_dir/ledger")"
-grep -qx "revoked=$((count + 2))" "$test_dir/ledger" || die "the ledger does not list what was revoked: $(cat "$test_dir/ledger")"
+grep -qx "revoked=$((count + 4))" "$test_dir/ledger" || die "the ledger does not list what was revoked: $(cat "$test_dir/ledger")"
 grep -qx "withdrawn=1" "$test_dir/ledger" || die "the ledger does not list the withdrawal"
 [ "$(keyline ca ledger --device "$name" --limit 2 --json | jq '.entries | length')" = 2 ] || die "a device's entries are not found"
 wait_until 20 "a list that lacks nothing" crl_is revoked $((count + 2))
@@ -144,8 +155,8 @@ keyline ca crl --now --out "$test_dir/new.crl"
 openssl crl -inform DER -in "$test_dir/new.crl" -noout -verify -CAfile "$KEYLINE_ROOT/etc/ca/chain.pem" 2>/dev/null ||
     die "the CRL that was given out does not verify"
 wait_until 30 "everything is upstream" synced
-[ "$(upstream_records | jq -r 'select(.type == "device.revoked") | .reason' | sort | tr '\n' ' ')" = "cessationOfOperation keyCompromise " ] ||
-    die "upstream was not told of each revocation once"
+[ "$(upstream_records | jq -r 'select(.type == "device.revoked") | .reason' | sort | tr '\n' ' ')" = \
+    "cessationOfOperation keyCompromise keyCompromise keyCompromise " ] || die "upstream was not told of each revocation once"
 [ "$(upstream_records | jq -r 'select(.type == "device.registered").serial' | sort -u | wc -l)" = $((count + 1)) ] ||
     die "upstream does not have each new certificate"
 keyline device show "$name" --json | jq -e .device.synced >/dev/null || die "the newest record of a device did not arrive"

@@ -298,6 +298,48 @@ static void revoked_once(void **state)
     assert_string_equal(records(t, "device.revoked"), "3");
 }
 
+static json_t *worse(const char *device, const char *serial, bool fresh)
+{
+    json_t *facts = facts_of(device, serial, fresh);
+    json_object_set_new(facts, "reason_before", json_string("superseded"));
+    return facts;
+}
+
+/* A certificate that a re-issue superseded, which is no record: its key turns out to be stolen, which is one, also when a crash
+ * kept the first answer from being recorded. */
+static void stolen_afterwards(void **state)
+{
+    struct jobs_test *t = *state;
+    char device[64], serial[64];
+    (void)import_job(t, "first", two, APPROVE);
+    provision(t, "01", "1");
+    snprintf(device, sizeof device, "%s", sql(t, "SELECT uuid FROM device WHERE hwid = '1'"));
+    snprintf(serial, sizeof serial, "%s", sql(t, "SELECT serial FROM certificate"));
+    (void)import_again(t, "second", "device_name,hwid\na,1\n", APPROVE);
+    provision(t, "01", "1");
+    json_t *facts = facts_of(device, serial, false);
+    json_object_set_new(facts, "reason", json_string("superseded"));
+    json_decref(record(t, facts));
+    assert_string_equal(records(t, "device.revoked"), "0");
+    for (int i = 0; i < 3; i++) { /* the first answer was lost */
+        json_decref(record(t, worse(device, serial, false)));
+        assert_string_equal(records(t, "device.revoked"), "1");
+    }
+    assert_string_equal(sql(t, "SELECT status FROM device WHERE hwid = '1'"), "Enabled");
+    /* revoked by an order, and then for worse */
+    snprintf(serial, sizeof serial, "%s",
+            sql(t, "SELECT serial FROM certificate WHERE state = 'valid'"));
+    facts = facts_of(device, serial, true);
+    json_object_set_new(facts, "reason", json_string("superseded"));
+    json_decref(record(t, facts));
+    assert_string_equal(records(t, "device.revoked"), "2");
+    for (int i = 0; i < 3; i++) {
+        json_decref(record(t, worse(device, serial, i == 0)));
+        assert_string_equal(records(t, "device.revoked"), "3");
+    }
+    assert_string_equal(sql(t, "SELECT status FROM device WHERE hwid = '1'"), "Disabled");
+}
+
 static void revoked_in_a_run(void **state)
 {
     struct jobs_test *t = *state;
@@ -354,6 +396,7 @@ int main(void)
             TEST(registered_devices_again),
             TEST(only_a_reissue_replaces),
             TEST(revoked_once),
+            TEST(stolen_afterwards),
             TEST(revoked_in_a_run),
             TEST(withdrawn),
     };

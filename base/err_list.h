@@ -81,7 +81,7 @@ ERR(DEVICE_SEALED, "DeviceSealed", DEVICE, "The device is sealed with other cred
 ERR(DEVICE_READBACK, "ReadBack", DEVICE, "The device did not keep what was written: its memory is faulty, set it aside.")
 ERR(DEVICE_CHALLENGE, "ChallengeFailed", DEVICE, "The device cannot use the key it was certified for: set it aside.")
 ERR(DEVICE_UNKNOWN, "DeviceUnknown", OPERATOR, "The device is in no approved job: check its label, or import and approve its manifest.")
-ERR(DEVICE_DONE, "DeviceDone", OPERATOR, "The device is registered already: take it out, it is good.")
+ERR(DEVICE_DONE, "DeviceDone", OPERATOR, "A device of this identity is registered, and this is another one or has lost its credentials: set it aside; a new certificate needs a re-issue job.")
 ERR(DEVICE_BUSY, "DeviceBusy", OPERATOR, "The same identity is being worked on in another slot: two devices claim one name, set both aside.")
 ERR(DEVICE_QUARANTINED, "DeviceQuarantined", OPERATOR, "The device is in quarantine: a supervisor must release it.")
 

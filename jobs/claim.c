@@ -139,35 +139,17 @@ static int find_device(struct registry *r, const char *hwid, const char *name,
 
 /* ---- may it be worked on */
 
-static int refuse_done(struct registry *r, const struct candidate *c, struct err *e)
-{
-    struct query q;
-    if (query_open(&q, r, e,
-                "SELECT coalesce((SELECT ended FROM run WHERE id = ?2), 0),"
-                " (SELECT serial FROM certificate WHERE device = ?1 AND state = 'valid')",
-                BIND_INT(c->id), BIND_INT(c->last_run)))
-        return -1;
-    int n = query_next(&q, e);
-    if (n > 0) {
-        char time[TIME_TEXT_MAX];
-        time_format(query_int(&q, 0), time);
-        if (query_null(&q, 1))
-            err_set(e, ERR_CERT_REVOKED, "the certificate of device '%s' was revoked", c->name);
-        else
-            err_set(e, ERR_DEVICE_DONE, "device '%s' was registered at %s with certificate %s",
-                    c->name, time, query_text(&q, 1));
-    }
-    query_done(&q);
-    return -1;
-}
-
-static int check_candidate(struct registry *r, const struct candidate *c, struct err *e)
+/* Registered, and no re-issue to be done: its job's part is over. */
+static bool is_done(const struct candidate *c)
 {
     bool open = strcmp(c->job_state, job_state_name(JOB_IN_PROGRESS)) == 0;
     bool enrolled = strcmp(c->state, device_state_name(DEVICE_ENROLLED)) == 0;
-    if (strcmp(c->result, "passed") == 0 || (!enrolled && !(open && c->reissue)))
-        return refuse_done(r, c, e);
-    if (!open)
+    return strcmp(c->result, "passed") == 0 || (!enrolled && !(open && c->reissue));
+}
+
+static int check_candidate(const struct candidate *c, struct err *e)
+{
+    if (strcmp(c->job_state, job_state_name(JOB_IN_PROGRESS)) != 0)
         return err_set(e, ERR_NO_JOB, "device '%s' is in job '%s', which is '%s'", c->name,
                 c->job_name, c->job_state);
     if (strcmp(c->result, "quarantined") == 0)
@@ -268,6 +250,27 @@ static int check_texts(
     return 0;
 }
 
+static int begin(struct registry *r, const struct site *s, const struct candidate *c,
+        const char *slot, const char *driver, struct run_claim *claim, struct err *e)
+{
+    uuid_v4(claim->run);
+    claim->attempt++;
+    if (start_run(r, c, slot, driver, claim->run, claim->attempt, e) ||
+            certificate_of_job(r, c->id, c->job, &claim->cert, e) < 0)
+        return -1;
+    return add_config(r, s, c, &claim->config, e);
+}
+
+/* Whether somebody saw its PASS, or a slot died with it: the device can always prove again that it is the one. */
+static int give_certificate(
+        struct registry *r, const struct candidate *c, struct run_claim *claim, struct err *e)
+{
+    int n = certificate_of_device(r, c->id, &claim->cert, e);
+    if (n == 0)
+        n = err_set(e, ERR_CERT_REVOKED, "the certificate of device '%s' was revoked", c->name);
+    return n < 0 ? -1 : 0;
+}
+
 int run_claim(struct registry *r, const struct site *s, const char *slot, const char *driver,
         const char *hwid, const char *name, run_alive_fn alive, void *ctx, struct run_claim *ret,
         struct err *e)
@@ -275,18 +278,16 @@ int run_claim(struct registry *r, const struct site *s, const char *slot, const 
     struct candidate c = {0};
     struct run_claim claim = {0};
     if (check_texts(slot, driver, hwid, name, e) || find_device(r, hwid, name, &c, e) ||
-            check_candidate(r, &c, e) || clear_way(r, s, slot, &c, alive, ctx, e))
+            (!is_done(&c) && check_candidate(&c, e)) || clear_way(r, s, slot, &c, alive, ctx, e))
         return -1;
-    uuid_v4(claim.run);
-    claim.attempt = (unsigned)c.attempts + 1;
+    claim.attempt = (unsigned)c.attempts;
     memcpy(claim.device_id, c.uuid, sizeof claim.device_id);
     memcpy(claim.job, c.job_uuid, sizeof claim.job);
     memcpy(claim.device_name, c.name, sizeof claim.device_name);
     memcpy(claim.keys, c.keys, sizeof claim.keys);
     memcpy(claim.key_type, c.key_type, sizeof claim.key_type);
-    if (start_run(r, &c, slot, driver, claim.run, claim.attempt, e) ||
-            certificate_of_job(r, c.id, c.job, &claim.cert, e) < 0 ||
-            add_config(r, s, &c, &claim.config, e)) {
+    if (is_done(&c) ? give_certificate(r, &c, &claim, e)
+                    : begin(r, s, &c, slot, driver, &claim, e)) {
         run_claim_done(&claim);
         return -1;
     }

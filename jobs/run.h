@@ -14,20 +14,21 @@ struct site;
 #define KEY_TYPE_MAX 16 /* "RSA-4096" */
 
 struct run_claim {
-    char run[UUID_TEXT_MAX], device_id[UUID_TEXT_MAX], job[UUID_TEXT_MAX];
+    char run[UUID_TEXT_MAX]; /* "" when the device is registered: there is nothing to be done */
+    char device_id[UUID_TEXT_MAX], job[UUID_TEXT_MAX];
     char device_name[NAME_BYTES_MAX + 1];
     unsigned attempt;
     char keys[8];                /* where its keys may be born, job.keys */
     char key_type[KEY_TYPE_MAX]; /* "P-256", ...: the one of the job's profile */
     struct buf cert;             /* DER; empty when none was issued */
-    struct buf config;           /* bootstrap_config.json */
+    struct buf config;           /* bootstrap_config.json; empty without a run */
 };
 /* Is this run's connection alive? A run that is nobody's any more gives way. */
 typedef bool (*run_alive_fn)(void *ctx, const char *run);
 
 /* Finds the device by what it reports (hwid, name; "" if it does not) among the rows, and starts a run at step
- * identified. A run that the slot still has ends as Interrupted. ERR_DEVICE_UNKNOWN, ERR_NO_JOB, ERR_DEVICE_DONE,
- * ERR_DEVICE_BUSY, ERR_DEVICE_QUARANTINED. */
+ * identified. A run that the slot still has ends as Interrupted. A device that is registered gets no run, but its valid certificate
+ * back. ERR_DEVICE_UNKNOWN, ERR_NO_JOB, ERR_CERT_REVOKED, ERR_DEVICE_BUSY, ERR_DEVICE_QUARANTINED. */
 int run_claim(struct registry *r, const struct site *s, const char *slot, const char *driver,
         const char *hwid, const char *name, run_alive_fn alive, void *ctx, struct run_claim *ret,
         struct err *e);

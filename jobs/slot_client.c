@@ -48,6 +48,7 @@ static int read_claim(sd_bus_message *m, struct slot_claim *c, struct err *e)
     if (sd_bus_message_read(m, "ssssssu", &run, &id, &name, &job, &key_type, &keys, &attempt) <= 0)
         return err_set(e, ERR_PROTOCOL, "the answer to Claim has an unexpected form");
     c->attempt = attempt;
+    c->registered = !*run;
     c->keys_from_signer = strcmp(keys, "signer") == 0;
     if (copy_text(c->run, sizeof c->run, run, "run", e) ||
             copy_text(c->device_id, sizeof c->device_id, id, "device ID", e) ||

@@ -3,9 +3,12 @@
  * as Interrupted and the next Claim of the device goes on where the certificate was.
  *   Claim(s slot, s driver, s hwid, s name) -> (s run, s device_id, s device_name, s job, s key_type, s keys, u attempt, ay cert, ay chain, ay config)
  *        hwid, name: what the device reports ("" if it does not). Matched against the row's hwid, else its device_name.
- *        key_type "P-256" ..; keys: where the ticket lets keys be born: "device", or "signer" where a device cannot; cert: DER, empty unless a certificate was issued before; chain: its issuing CA first, root
- *        last, DER, empty when cert is; config: bootstrap_config.json.
- *        The run is at step "identified". Errors: DeviceUnknown NoJob DeviceDone DeviceBusy DeviceQuarantined.
+ *        key_type "P-256" ..; keys: where the ticket lets keys be born: "device", or "signer" where a device cannot; cert: DER,
+ *        empty unless a certificate was issued before; chain: its issuing CA first, root last, DER, empty when cert is; config:
+ *        bootstrap_config.json. The run is at step "identified".
+ *        run "": the device is registered. There is nothing to be done or recorded; cert is its valid certificate, under which
+ *        it may prove itself again; chain and config are empty.
+ *        Errors: DeviceUnknown NoJob Revoked DeviceBusy DeviceQuarantined.
  *   Nonce(s run) -> ay                       the signer's nonce for the CSR
  *   MakeKey(s run, ay transport_key, ay nonce) -> ay jwe   a key made by the signer, for the transport key's holder alone
  *        (base/jwe.h); each call makes another one. Certify follows as for any key.
@@ -39,6 +42,7 @@ const char *slot_state_name(enum slot_state s); /* "empty" ... */
 
 struct slot_claim {
     char run[UUID_TEXT_MAX];
+    bool registered; /* there is no run, only cert */
     char device_id[UUID_TEXT_MAX];
     char device_name[NAME_BYTES_MAX + 1];
     char job[UUID_TEXT_MAX];

@@ -34,9 +34,6 @@ static int identify(struct flow *f, struct err *e)
         return err_set(e, ERR_DEVICE_GARBAGE, "what the device calls itself is no text");
     if (!*id.hwid && !*id.name)
         return err_set(e, ERR_DEVICE_GARBAGE, "the device says neither a hardware id nor a name");
-    /* Whatever was sent in another name says nothing about this one. */
-    if (strcmp(id.hwid, f->identity.hwid) != 0 || strcmp(id.name, f->identity.name) != 0)
-        f->completing = false;
     f->identity = id;
     return 0;
 }
@@ -193,19 +190,26 @@ static int install(struct flow *f, struct err *e)
     return 0;
 }
 
-/* A sealed device takes nothing more. It is ours when it holds the very certificate that was issued
- * to it: then only the record is missing (the station died between seal and Complete). */
-static int adopt_sealed(struct flow *f, struct err *e)
+/* A sealed device takes nothing more, and one that is registered needs nothing more. It is ours when it holds the very
+ * certificate that was issued to it. The station may have died between seal and Complete, or between the record and the verdict:
+ * then only the record is missing, or not even that. */
+static int adopt(struct flow *f, struct err *e)
 {
     const struct buf *issued = &f->claim.cert;
+    struct err why = {0};
     bool same = false;
     if (issued->len == 0)
         return err_set(
                 e, ERR_DEVICE_SEALED, "it is sealed, but this job has issued no certificate to it");
-    if (read_back(f, DRIVER_CERT, issued, &same, e))
-        return err_context(e, "reading the certificate of a sealed device");
+    /* one that has no certificate refuses to show it */
+    if (read_back(f, DRIVER_CERT, issued, &same, &why) && why.id != ERR_DEVICE_REFUSED) {
+        *e = why;
+        return err_context(e, "reading the certificate it came with");
+    }
+    if (!same && f->claim.registered)
+        return err_set(e, ERR_DEVICE_DONE, "it is registered, but does not hold its certificate");
     if (!same)
-        return err_set(e, ERR_DEVICE_SEALED, "it is sealed with another certificate than its own");
+        return err_set(e, ERR_DEVICE_SEALED, "it is sealed, but does not hold its certificate");
     buf_reset(&f->cert);
     return buf_append(&f->cert, issued->data, issued->len, e);
 }
@@ -234,38 +238,41 @@ static int seal(struct flow *f, struct err *e)
 
 static int complete(struct flow *f, struct err *e)
 {
-    f->completing = true;
-    int r = slot_complete(f->panel->bus, f->claim.run, f->challenge, &f->signature, e);
-    if (r && !flow_may_retry(e->id))
-        f->completing = false; /* jobd answered, and the answer was no */
-    return r;
+    return slot_complete(f->panel->bus, f->claim.run, f->challenge, &f->signature, e);
 }
 
 /* --- the way --- */
 
-enum when { ALWAYS, UNSEALED, SEALED };
+enum kind { FRESH = 1, SEALED = 2, REGISTERED = 4, ANY = FRESH | SEALED | REGISTERED };
+
+static enum kind kind_of(const struct flow *f)
+{
+    if (f->claim.registered)
+        return REGISTERED;
+    return f->identity.sealed ? SEALED : FRESH;
+}
 
 static const struct stage {
     enum run_step from; /* its `doing` is what the screen says meanwhile */
     int (*go)(struct flow *, struct err *);
-    enum when when;
+    unsigned kinds; /* of devices that it is for */
 } way[] = {
-        {RUN_CLAIMED, identify, ALWAYS},
-        {RUN_CLAIMED, claim, ALWAYS},
-        {RUN_IDENTIFIED, make_key, UNSEALED}, /* keeps the key when it has one; may bring one */
-        {RUN_KEYED, certify, UNSEALED},       /* the same key gives the same certificate again */
-        {RUN_CERTIFIED, install, UNSEALED},
-        {RUN_CERTIFIED, adopt_sealed, SEALED},
-        {RUN_CERTIFIED, advance, ALWAYS},
-        {RUN_INSTALLED, prove, ALWAYS},
-        {RUN_INSTALLED, seal, UNSEALED}, /* only a device that proved itself is closed for good */
-        {RUN_VERIFIED, complete, ALWAYS},
+        {RUN_CLAIMED, identify, ANY},
+        {RUN_CLAIMED, claim, ANY},
+        {RUN_IDENTIFIED, make_key, FRESH}, /* keeps the key when it has one; may bring one */
+        {RUN_KEYED, certify, FRESH},       /* the same key gives the same certificate again */
+        {RUN_CERTIFIED, install, FRESH},
+        {RUN_INSTALLED, adopt, SEALED | REGISTERED},
+        {RUN_CERTIFIED, advance, FRESH | SEALED},
+        {RUN_INSTALLED, prove, ANY},
+        {RUN_INSTALLED, seal, FRESH}, /* only a device that proved itself is closed for good */
+        {RUN_VERIFIED, complete, FRESH | SEALED},
 };
 
 static int walk(struct flow *f, struct err *e)
 {
     for (const struct stage *s = way; s < way + sizeof way / sizeof *way; s++) {
-        if (s->when != ALWAYS && (s->when == SEALED) != f->identity.sealed)
+        if (!(s->kinds & kind_of(f)))
             continue;
         panel_show(f->panel, SLOT_WORKING, flow_name(f), run_step_info(s->from)->doing);
         if (s->go(f, e))
@@ -282,14 +289,10 @@ int flow_run(struct flow *f, struct err *e)
     if (panel_connect(f->panel, e))
         return -1;
     if (walk(f, &cause) == 0) {
-        log_info("passed", LOG_STR("slot", f->panel->slot), LOG_STR("device", flow_name(f)),
-                LOG_STR("run", f->claim.run));
+        log_info(f->claim.registered ? "passed-again" : "passed", LOG_STR("slot", f->panel->slot),
+                LOG_STR("device", flow_name(f)), LOG_STR("run", f->claim.run));
         return 0;
     }
-    /* The record that the lost answer was about is there: jobd gives no device Registered before it
-     * is durable. */
-    if (cause.id == ERR_DEVICE_DONE && f->completing)
-        return 0;
     if (*f->claim.run && !flow_may_retry(cause.id)) {
         struct err unrecorded = {0};
         if (slot_fail(f->panel->bus, f->claim.run, &cause, flow_is_a_lie(cause.id), &unrecorded)) {

@@ -10,17 +10,16 @@ struct flow {
     struct panel *panel;
     struct driver_identity identity;
     struct slot_claim claim; /* claim.run is "" while there is none */
-    struct buf cert; /* the one just issued, or the one a sealed device came back with; DER */
+    struct buf cert;         /* the one just issued, or the one the device came back with; DER */
     uint8_t challenge[NONCE_BYTES];
     struct buf signature; /* over the challenge; Complete carries both to jobd */
-    bool completing; /* Complete was sent and its answer never came: it may be recorded already */
 };
 void flow_init(struct flow *f, struct driver_session *session, struct panel *panel);
 void flow_done(struct flow *f);
 
-/* One attempt. 0: the device passed AND jobd has recorded it. -1: the class of e says what to do. The run, if one was
- * claimed, has then been ended with that error, unless its class means "not the unit's fault": then the caller drops the
- * connection (which ends the run as interrupted) or calls again. May be called again for the same device. */
+/* One attempt. 0: the device passed AND jobd has recorded it, now or before (claim.registered). -1: the class of e says what to
+ * do. The run, if one was claimed, has then been ended with that error, unless its class means "not the unit's fault": then the
+ * caller drops the connection (which ends the run as interrupted) or calls again. May be called again for the same device. */
 int flow_run(struct flow *f, struct err *e);
 /* The name to show: the row's when claimed, else the device's own. */
 const char *flow_name(const struct flow *f);

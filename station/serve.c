@@ -63,7 +63,8 @@ static enum err_id provision(struct driver_session *s, struct panel *panel)
     for (;;) {
         struct err e = {0};
         if (flow_run(&f, &e) == 0) {
-            panel_show(panel, SLOT_PASS, flow_name(&f), "");
+            panel_show(panel, SLOT_PASS, flow_name(&f),
+                    f.claim.registered ? "registered before; it has proven its key again" : "");
             keep_verdict(s, panel, true, "PASS");
             break;
         }

@@ -75,13 +75,14 @@ static int check_owner(struct slot_door *d, sd_bus_message *m, const char *run, 
 
 /* ---- Claim */
 
-/* A certificate goes out with its own chain, and no chain goes without one. */
+/* A certificate that is to be installed goes out with its own chain, and no chain goes without one. */
 static sd_bus_message *claim_reply(
         sd_bus_message *m, const struct run_claim *c, const struct chains *chains, struct err *e)
 {
     struct buf chain = BUF_INIT;
     sd_bus_message *reply = NULL;
-    if (c->cert.len == 0 || chains_append_for(chains, c->cert.data, c->cert.len, &chain, e) == 0)
+    if (!*c->run || c->cert.len == 0 ||
+            chains_append_for(chains, c->cert.data, c->cert.len, &chain, e) == 0)
         reply = empty_reply(m, e);
     if (reply &&
             (sd_bus_message_append(reply, "ssssssu", c->run, c->device_id, c->device_name, c->job,

@@ -43,7 +43,7 @@ hang signerd-token 6
 hang jobd 17
 hang slotd 4
 wait_until 240 "every device is registered" registered_at_least line $count
-fleet_wait || echo "devices that were registered but got no verdict: $(grep -c '^failed' "$KEYLINE_ROOT/fleet.log")"
+fleet_wait || die "registered, but got no PASS: $(grep '^failed' "$KEYLINE_ROOT/fleet.log")"
 check_books line $count
 echo "stopped and let go:$stopped; $count devices, $count certificates"
 echo "1 passed, 0 failed"

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "hsm/profile.h"
+#include "jobs/certificate.h"
 #include "jobs/group.h"
 #include "jobs/job.h"
 #include "jobs/manifest.h"
@@ -160,6 +161,28 @@ void provision(struct jobs_test *t, const char *slot, const char *hwid)
     buf_done(&cert);
     buf_done(&sig);
     EVP_PKEY_free(key);
+}
+
+void assert_done(struct jobs_test *t, const char *hwid)
+{
+    struct run_claim c;
+    struct buf valid = BUF_INIT;
+    struct err e = {0};
+    char runs[32];
+    int64_t device;
+    snprintf(runs, sizeof runs, "%s", sql(t, "SELECT count(*) FROM run"));
+    must(claim(t, "09", hwid, "", &c, &e), &e);
+    must(registry_number(t->registry, &e, &device, "SELECT id FROM device WHERE hwid = ?1",
+                 BIND_TEXT(hwid)),
+            &e);
+    assert_int_equal(certificate_of_device(t->registry, device, &valid, &e), 1);
+    assert_string_equal(c.run, "");
+    assert_int_equal(c.config.len, 0);
+    assert_int_equal(c.cert.len, valid.len);
+    assert_memory_equal(c.cert.data, valid.data, valid.len);
+    assert_string_equal(sql(t, "SELECT count(*) FROM run"), runs);
+    run_claim_done(&c);
+    buf_done(&valid);
 }
 
 const char *sql(struct jobs_test *t, const char *statement)

@@ -45,5 +45,7 @@ int claim(struct jobs_test *t, const char *slot, const char *hwid, const char *n
         struct run_claim *ret, struct err *e);
 /* A device through the whole way; its key is made here. */
 void provision(struct jobs_test *t, const char *slot, const char *hwid);
+/* A claim of this registered device gives its valid certificate, and begins nothing. */
+void assert_done(struct jobs_test *t, const char *hwid);
 /* The first value of a statement, as text (static storage). */
 const char *sql(struct jobs_test *t, const char *statement);

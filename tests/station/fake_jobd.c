@@ -52,10 +52,6 @@ static int on_claim(sd_bus_message *m, void *userdata, sd_bus_error *be)
     sd_bus_message *reply = NULL;
     int r;
     (void)be;
-    if (j->registered && !j->refusals[M_CLAIM]) {
-        j->refuse[M_CLAIM] = ERR_DEVICE_DONE;
-        j->refusals[M_CLAIM] = 1;
-    }
     if (enter(j, M_CLAIM, m, &r))
         return r;
     if (sd_bus_message_read(m, "ssss", &slot, &driver, &hwid, &name) < 0)
@@ -63,13 +59,14 @@ static int on_claim(sd_bus_message *m, void *userdata, sd_bus_error *be)
     snprintf(j->claimed_hwid, sizeof j->claimed_hwid, "%s", hwid);
     snprintf(j->claimed_name, sizeof j->claimed_name, "%s", name);
     if (sd_bus_message_new_method_return(m, &reply) < 0 ||
-            sd_bus_message_append(reply, "ssssssu", RUN_ID, DEVICE_ID, "sensor-0001", JOB_ID,
-                    j->key_type, j->keys_from_signer ? "signer" : "device", 1u) < 0 ||
-            sd_bus_message_append_array(
-                    reply, 'y', j->cert, j->certified_before ? j->cert_len : 0) < 0 ||
-            sd_bus_message_append_array(
-                    reply, 'y', chain, j->certified_before ? strlen(chain) : 0) < 0 ||
-            sd_bus_message_append_array(reply, 'y', config, strlen(config)) < 0)
+            sd_bus_message_append(reply, "ssssssu", j->registered ? "" : RUN_ID, DEVICE_ID,
+                    "sensor-0001", JOB_ID, j->key_type, j->keys_from_signer ? "signer" : "device",
+                    1u) < 0 ||
+            sd_bus_message_append_array(reply, 'y', j->cert,
+                    j->certified_before || j->registered ? j->cert_len : 0) < 0 ||
+            sd_bus_message_append_array(reply, 'y', chain,
+                    j->certified_before && !j->registered ? strlen(chain) : 0) < 0 ||
+            sd_bus_message_append_array(reply, 'y', config, j->registered ? 0 : strlen(config)) < 0)
         abort();
     r = sd_bus_send(NULL, reply, NULL);
     sd_bus_message_unref(reply);

@@ -19,7 +19,7 @@ struct fake_jobd {
     unsigned refusals[M_COUNT];  /* ... so many times */
     enum method die_in; /* the process ends in this method, unanswered, if die_times is not 0 */
     unsigned die_times;
-    bool die_after_commit; /* before that, what Complete does is done: later claims get DeviceDone
+    bool die_after_commit; /* before that, what Complete does is done: later claims get no run
                             */
     unsigned
             complete_delay_ms; /* Complete is answered so much later; other calls go on meanwhile */

@@ -270,7 +270,7 @@ static void jobds_refusals_come_through(void **state)
         bool quarantine;
     } cases[] = {
             {M_CLAIM, ERR_DEVICE_UNKNOWN, "C", false},
-            {M_CLAIM, ERR_DEVICE_DONE, "C", false},
+            {M_CLAIM, ERR_CERT_REVOKED, "C", false},
             {M_CLAIM, ERR_DEVICE_QUARANTINED, "C", false},
             {M_NONCE, ERR_TICKET_EXPIRED, "CNF", false},
             {M_CERTIFY, ERR_QUOTA, "CNZF", false},
@@ -598,15 +598,46 @@ static void a_record_whose_answer_was_lost_is_a_pass(void **state)
     assert_false(jobd->pass_too_early);
 }
 
-static void done_already_is_no_pass(void **state)
+/* Its slot died before it could say PASS, or somebody is not sure: nothing is done to it. */
+static void registered_it_only_proves_itself_again(void **state)
 {
+    struct err e = {0};
     (void)state;
     jobd->registered = true;
+    device.identity.sealed = true;
     device.pull_after_verdict_ms = 1;
+    assert_ok(buf_append(&device.objects[DRIVER_CERT], jobd->cert, jobd->cert_len, &e), &e);
     serve();
-    assert_false(device.passed);
-    assert_true(device.failed);
-    assert_shown("fail sensor-0001: ");
+    assert_true(device.passed);
+    assert_false(device.failed);
+    assert_string_equal(jobd->order, "C");
+    assert_int_equal(device.calls[S_KEYGEN] + device.calls[S_CSR] + device.calls[S_INSTALL] +
+                             device.calls[S_SEAL],
+            0);
+    assert_int_equal(device.calls[S_CHALLENGE], 1);
+    assert_shown("pass sensor-0001: registered before");
+}
+
+static void registered_anything_else_is_no_pass(void **state)
+{
+    struct err e = {0};
+    (void)state;
+    jobd->registered = true;
+    assert_ends(ERR_DEVICE_DONE); /* it holds none */
+    device.fail[S_READBACK] = ERR_DEVICE_REFUSED;
+    assert_ends(ERR_DEVICE_DONE);
+    device.fail[S_READBACK] = ERR_DEVICE_SILENT;
+    assert_ends(ERR_DEVICE_SILENT);
+    device.fail[S_READBACK] = ERR_NONE;
+    assert_ok(buf_append(&device.objects[DRIVER_CERT], jobd->cert, jobd->cert_len, &e), &e);
+    device.objects[DRIVER_CERT].data[20] ^= 1;
+    assert_ends(ERR_DEVICE_DONE);
+    device.objects[DRIVER_CERT].data[20] ^= 1;
+    device.wrong_key = true; /* the certificate is public: a copy of it proves nothing */
+    assert_ends(ERR_DEVICE_CHALLENGE);
+    assert_string_equal(jobd->order, "CCCCC"); /* the registry hears nothing of it */
+    device.wrong_key = false;
+    assert_ends(ERR_NONE);
 }
 
 static void without_jobd_it_waits_and_shows_its_tile_later(void **state)
@@ -679,7 +710,8 @@ int main(void)
             CASE(faults_of_the_station_are_waited_out),
             CASE(a_jobd_that_dies_anywhere_costs_no_device),
             CASE(a_record_whose_answer_was_lost_is_a_pass),
-            CASE(done_already_is_no_pass),
+            CASE(registered_it_only_proves_itself_again),
+            CASE(registered_anything_else_is_no_pass),
             CASE(without_jobd_it_waits_and_shows_its_tile_later),
             CASE(a_tile_outlives_jobd),
             CASE(nobody_there_is_said_at_once),

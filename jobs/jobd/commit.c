@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/bus.h"
+#include "base/idle.h"
 #include "base/log.h"
 #include "jobs/registry.h"
 
@@ -18,7 +19,7 @@ struct waiting {
 
 struct commit {
     struct registry *registry;
-    sd_event_source *idle, *late;
+    struct idle *idle;
     struct waiting queue[COMMIT_REPLIES_MAX];
     size_t count;
     uint64_t requests;
@@ -53,14 +54,14 @@ static bool has_promises(const struct commit *c)
     return false;
 }
 
-static void flush(struct commit *c)
+static void flush(void *ctx)
 {
+    struct commit *c = ctx;
     struct err e = {0};
     if ((registry_in_transaction(c->registry) || has_promises(c)) &&
             registry_commit(c->registry, &e))
         log_err(LOG_ERR, "commit-failed", &e);
     answer_all(c, &e);
-    (void)sd_event_source_set_enabled(c->late, SD_EVENT_OFF);
 }
 
 /* SQLite ends the transaction by itself when the disk is full or cannot be read: the work of all who
@@ -71,30 +72,9 @@ static void tell_lost(struct commit *c, const struct err *why)
         answer_all(c, why);
 }
 
-static int on_idle(sd_event_source *source, void *userdata)
-{
-    (void)source;
-    flush(userdata);
-    return 0;
-}
-
-static int on_late(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    (void)usec;
-    return on_idle(source, userdata);
-}
-
-/* A defer source is always ready; at idle priority it runs when nothing else is. A peer that never
- * stops sending must not hold up the others: hence the timer. */
 static void arm(struct commit *c)
 {
-    int r = sd_event_source_set_enabled(c->idle, SD_EVENT_ONESHOT);
-    if (r >= 0 && sd_event_source_get_enabled(c->late, NULL) == 0) {
-        r = sd_event_source_set_time_relative(c->late, COMMIT_WAIT_MS * UINT64_C(1000));
-        if (r >= 0)
-            r = sd_event_source_set_enabled(c->late, SD_EVENT_ONESHOT);
-    }
-    if (r < 0 || c->count == COMMIT_REPLIES_MAX)
+    if (idle_want(c->idle) < 0 || c->count == COMMIT_REPLIES_MAX)
         flush(c);
 }
 
@@ -104,15 +84,9 @@ int commit_new(sd_event *event, struct registry *r, struct commit **ret, struct 
     if (!c)
         return err_set(e, ERR_NOMEM, "no memory for the commit queue");
     c->registry = r;
-    int n = sd_event_add_defer(event, &c->idle, on_idle, c);
-    if (n < 0 || (n = sd_event_source_set_priority(c->idle, SD_EVENT_PRIORITY_IDLE)) < 0 ||
-            (n = sd_event_source_set_enabled(c->idle, SD_EVENT_OFF)) < 0 ||
-            (n = sd_event_add_time_relative(
-                     event, &c->late, CLOCK_MONOTONIC, 0, 1000, on_late, c)) < 0 ||
-            (n = sd_event_source_set_priority(c->late, SD_EVENT_PRIORITY_IMPORTANT)) < 0 ||
-            (n = sd_event_source_set_enabled(c->late, SD_EVENT_OFF)) < 0) {
+    if (idle_new(event, COMMIT_WAIT_MS, flush, c, &c->idle, e)) {
         commit_free(&c);
-        return err_set_errno(e, -n, "make the commit queue");
+        return -1;
     }
     *ret = c;
     return 0;
@@ -123,8 +97,7 @@ void commit_free(struct commit **c)
     if (!*c)
         return;
     flush(*c);
-    sd_event_source_disable_unref((*c)->idle);
-    sd_event_source_disable_unref((*c)->late);
+    idle_free(&(*c)->idle);
     free(*c);
     *c = NULL;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/idle.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/uuid.h"
@@ -27,6 +28,7 @@
 
 #define GROUP_MAX                                                                                  \
     256 /* certificates that one fdatasync makes durable; more would only lengthen the wait */
+#define COMMIT_MS     20   /* so long an answer waits for company while peers send without end */
 #define ISSUANCES_MAX 1024 /* under way at a time: 16 for each of 64 slots */
 #define CLOCK_LAG_MS  10 /* time() is up to a tick behind: no verifier may find it not valid yet */
 #define REFUSALS_BURST                                                                             \
@@ -35,8 +37,7 @@
 
 struct issuer {
     struct issuer_parts parts;
-    sd_event_source *commit; /* runs when nothing else is to be done: then the group is as large as
-                                it gets */
+    struct idle *commit; /* then the group is as large as it gets */
     struct issuance *under_way;
     uint64_t refused;
     int64_t refusals_full_ms; /* when the right to record refusals is whole again */
@@ -92,11 +93,6 @@ static int check_new(struct issuer *s, const struct request *r, struct err *e)
 
 /* ---- refusals */
 
-static void schedule_commit(struct issuer *s)
-{
-    sd_event_source_set_enabled(s->commit, SD_EVENT_ONESHOT);
-}
-
 /* Only what an approver's ticket came with is worth the disk; faults of token and disk are no
  * refusals. */
 static void record_refusal(struct issuer *s, struct request *r, const struct err *why)
@@ -119,7 +115,7 @@ static void record_refusal(struct issuer *s, struct request *r, const struct err
     r->entry.tail = (struct cert_bytes){(const uint8_t *)tail, strlen(tail)};
     /* best effort: the refusal stands, whether it can be recorded or not */
     if (ledger_add(s->parts.ledger, &r->entry, NULL) == 0)
-        schedule_commit(s);
+        idle_want(s->commit);
 }
 
 static int is_refusal(const struct err *e)
@@ -174,11 +170,9 @@ static int commit(struct issuer *s, struct err *ret)
     return r;
 }
 
-static int on_idle(sd_event_source *source, void *ctx)
+static void on_idle(void *ctx)
 {
-    (void)source;
     commit(ctx, NULL);
-    return 0;
 }
 
 /* The certificate and the end of the one it replaces: both, or none. */
@@ -213,8 +207,7 @@ static void conclude(struct issuance *i, const struct err *why)
         return;
     }
     i->recorded = 1;
-    schedule_commit(s);
-    if (ledger_waiting(s->parts.ledger) >= GROUP_MAX)
+    if (idle_want(s->commit) < 0 || ledger_waiting(s->parts.ledger) >= GROUP_MAX)
         commit(s, NULL);
 }
 
@@ -544,7 +537,6 @@ int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, st
 int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e)
 {
     struct issuer *s = calloc(1, sizeof *s);
-    int r;
 
     if (!s)
         return err_set(e, ERR_NOMEM, "no memory for the issuer");
@@ -554,14 +546,9 @@ int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e
         free(s);
         return -1;
     }
-    r = sd_event_add_defer(p->event, &s->commit, on_idle, s);
-    if (r >= 0)
-        r = sd_event_source_set_priority(s->commit, SD_EVENT_PRIORITY_NORMAL + 10);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(s->commit, SD_EVENT_OFF);
-    if (r < 0) {
+    if (idle_new(p->event, COMMIT_MS, on_idle, s, &s->commit, e) < 0) {
         issuer_close(&s);
-        return err_set_errno(e, -r, "prepare the issuer");
+        return -1;
     }
     *ret = s;
     return 0;
@@ -582,7 +569,7 @@ void issuer_close(struct issuer **ps)
         issuance_take_out(&s->under_way, i);
         issuance_answer(i, &e);
     }
-    sd_event_source_disable_unref(s->commit);
+    idle_free(&s->commit);
     csr_reader_free(&s->parts.rules.reader);
     free(s);
     *ps = NULL;

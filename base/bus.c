@@ -126,16 +126,36 @@ static void release(struct bus_server *s, size_t i)
     sd_bus_close_unref(peer);
 }
 
-static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *be)
+static void drop(struct bus_server *s, const sd_bus *peer)
 {
-    struct bus_server *s = userdata;
-    (void)be;
     for (size_t i = 0; i < s->peer_count; i++)
-        if (s->peers[i] == sd_bus_message_get_bus(m)) {
+        if (s->peers[i] == peer) {
             release(s, i);
             break;
         }
+}
+
+static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *be)
+{
+    (void)be;
+    drop(userdata, sd_bus_message_get_bus(m));
     return 0;
+}
+
+/* Before each message: a peer that asks on and on and does not read what it is told has its answers
+ * pile up here. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *be)
+{
+    struct bus_server *s = userdata;
+    sd_bus *peer = sd_bus_message_get_bus(m);
+    uint64_t waiting = 0;
+    (void)be;
+    if (sd_bus_get_n_queued_write(peer, &waiting) < 0 || waiting <= BUS_ANSWERS_MAX)
+        return 0;
+    log_warning("peer-dropped", LOG_STR("socket", s->door.path), LOG_NUM("answers", waiting),
+            LOG_STR("reason", "it does not read its answers"));
+    drop(s, peer);
+    return 1;
 }
 
 /* Speaks D-Bus over fd, which it takes. The peer is trusted with every method: its uid was the
@@ -159,7 +179,7 @@ static int start_peer(struct bus_server *s, int fd, sd_bus **ret)
         goto failed;
     r = sd_bus_match_signal(bus, NULL, local, "/org/freedesktop/DBus/Local", local, "Disconnected",
             on_disconnected, s);
-    if (r < 0)
+    if (r < 0 || (r = sd_bus_add_filter(bus, NULL, on_message, s)) < 0)
         goto failed;
     r = sd_bus_add_object_vtable(
             bus, NULL, s->door.object, s->door.interface, s->door.vtable, s->door.userdata);

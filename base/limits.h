@@ -34,6 +34,7 @@
 #define BUS_TIMEOUT_MS        15000u               /* a local call: covers an HSM of one signature a second with 8 waiting */
 #define JOBS_IMPORT_TIMEOUT_MS 600000u            /* one import: 200 MB on a slow disk */
 #define BUS_PEERS_MAX         256u                 /* 64 slots, their restarts, and the tools of a person */
+#define BUS_ANSWERS_MAX       1024u                /* that a peer has not read: 16 for each of 64 slots; a deaf one must not fill the memory */
 
 /* certification */
 #define TICKET_BYTES_MAX      16384u               /* a JWS with a chain of three certificates */

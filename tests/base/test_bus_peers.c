@@ -153,6 +153,51 @@ static void masses(void **state)
     server_free(s);
 }
 
+static int ignore(sd_bus_message *m, void *userdata, sd_bus_error *be)
+{
+    (void)m, (void)userdata, (void)be;
+    return 0;
+}
+
+/* Asks and never reads an answer. */
+static int client_deaf(const char *path)
+{
+    struct err e = {0};
+    sd_bus *deaf = NULL, *good = NULL;
+    unsigned sent = 0;
+    int r = 0;
+    CHECK(bus_client_open(path, NULL, &deaf, &e) == 0);
+    CHECK(bus_client_open(path, NULL, &good, &e) == 0);
+    for (; r >= 0 && sent < 20 * BUS_ANSWERS_MAX; sent++) {
+        sd_bus_message *m = NULL;
+        static const uint8_t bytes[1000];
+        CHECK(sd_bus_message_new_method_call(deaf, &m, NULL, OBJECT, INTERFACE, "Echo") >= 0);
+        CHECK(sd_bus_message_append_array(m, 'y', bytes, sizeof bytes) >= 0);
+        r = sd_bus_call_async(deaf, NULL, m, ignore, NULL, UINT64_MAX);
+        if (r >= 0)
+            r = sd_bus_flush(deaf);
+        sd_bus_message_unref(m);
+    }
+    CHECK(r < 0 && sent > BUS_ANSWERS_MAX);
+    CHECK(echo(good, 1000, &e) == 0);
+    sd_bus_close_unref(deaf);
+    sd_bus_flush_close_unref(good);
+    return 0;
+}
+
+/* Who fills our memory with what it was told is shown the door; nobody else notices. */
+static void a_deaf_peer_is_dropped(void **state)
+{
+    struct server *s = server_new(state);
+    serve(s, client_deaf);
+    assert_true(s->calls > BUS_ANSWERS_MAX);
+    assert_true(s->calls < 10 * BUS_ANSWERS_MAX);
+    assert_true(s->gone >= 1);
+    s = server_again(s, state);
+    serve(s, client_echo);
+    server_free(s);
+}
+
 static int client_other_user(const char *path)
 {
     struct err e = {0};
@@ -325,6 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
             scratch_test(garbage_costs_only_the_connection),
             scratch_test(masses),
+            scratch_test(a_deaf_peer_is_dropped),
             scratch_test(wrong_users_stay_outside),
             scratch_test(live_and_dead_sockets),
             scratch_test(socket_activation),

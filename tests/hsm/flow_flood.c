@@ -25,8 +25,8 @@ static pid_t flooders[FLOODERS];
 static int setup(void **state)
 {
     (void)state;
-    answered = mmap(
-            NULL, sizeof *answered, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    answered =
+            mmap(NULL, sizeof *answered, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(answered != MAP_FAILED);
     station_open(&st, NULL);
     station_start(&st);

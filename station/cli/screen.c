@@ -116,6 +116,22 @@ unsigned screen_put(const struct screen *s, const char *text, unsigned max)
     return columns;
 }
 
+size_t screen_fit(const struct screen *s, const char *text, unsigned max)
+{
+    size_t at = 0, space = 0, len = strlen(text);
+    unsigned columns = 0;
+    while (at < len) {
+        struct glyph g = next_glyph(s, text + at, len - at);
+        if (columns + g.columns > max)
+            return space ? space : at;
+        if (text[at] == ' ')
+            space = at;
+        columns += g.columns;
+        at += g.taken;
+    }
+    return len;
+}
+
 void screen_space(const struct screen *s, unsigned columns)
 {
     fprintf(s->file, "%*s", (int)columns, "");

@@ -24,6 +24,8 @@ unsigned screen_measure(const struct screen *s, const char *text);
 /* The text, every character that is no plain printable one replaced, at most max columns (0: all), an ellipsis where it
  * was cut. Returns the columns it took. */
 unsigned screen_put(const struct screen *s, const char *text, unsigned max);
+/* How many bytes of the text go into max (at least 2) columns, up to a space where there is one. */
+size_t screen_fit(const struct screen *s, const char *text, unsigned max);
 /* Exactly `columns` wide: cut or filled with spaces, on the right or, right-aligned, on the left. */
 void screen_cell(const struct screen *s, const char *text, unsigned columns);
 void screen_cell_right(const struct screen *s, const char *text, unsigned columns);

@@ -115,19 +115,46 @@ static void measure(struct table *t, const json_t *rows)
     }
 }
 
+static bool gives_way(const struct table *t, size_t i)
+{
+    enum cell_kind kind = t->columns[i]->kind;
+    return kind != CELL_TIME && kind != CELL_NUMBER && t->widths[i] > NARROWEST;
+}
+
 static void narrow(struct table *t)
 {
     for (;;) {
         unsigned total = 0;
-        size_t widest = 0;
+        size_t widest = t->count;
         for (size_t i = 0; i < t->count; i++) {
             total += t->widths[i] + (i ? GAP : 0);
-            if (t->widths[i] > t->widths[widest])
+            if (gives_way(t, i) && (widest == t->count || t->widths[i] > t->widths[widest]))
                 widest = i;
         }
-        if (t->screen->width == 0 || total <= t->screen->width || t->widths[widest] <= NARROWEST)
+        if (t->screen->width == 0 || total <= t->screen->width || widest == t->count)
             return;
         t->widths[widest]--;
+    }
+}
+
+/* In as many lines as it takes, each below the first. */
+static void put_long(const struct table *t, size_t column, const char *text)
+{
+    char piece[CELL_BYTES_MAX];
+    unsigned indent = 0;
+    for (size_t i = 0; i < column; i++)
+        indent += t->widths[i] + GAP;
+    for (;;) {
+        size_t len =
+                t->screen->width ? screen_fit(t->screen, text, t->widths[column]) : strlen(text);
+        snprintf(piece, sizeof piece, "%.*s", (int)len, text);
+        screen_put(t->screen, piece, 0);
+        text += len;
+        text += strspn(text, " ");
+        if (!*text)
+            return;
+        screen_printf(t->screen, "\n");
+        screen_space(t->screen, indent);
     }
 }
 
@@ -135,6 +162,8 @@ static void put_cell(const struct table *t, size_t i, const char *text)
 {
     if (t->columns[i]->kind == CELL_NUMBER)
         screen_cell_right(t->screen, text, t->widths[i]);
+    else if (t->columns[i]->kind == CELL_LONG && i + 1 == t->count)
+        put_long(t, i, text);
     else if (i + 1 < t->count)
         screen_cell(t->screen, text, t->widths[i]);
     else

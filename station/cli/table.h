@@ -7,7 +7,9 @@
 
 struct err;
 
-enum cell_kind { CELL_TEXT, CELL_NUMBER, CELL_TIME, CELL_STATE, CELL_YES };
+/* Where the terminal is narrow, times and numbers stay whole, and a CELL_LONG, which is the last column, goes on in further
+ * lines; every other text is cut. */
+enum cell_kind { CELL_TEXT, CELL_NUMBER, CELL_TIME, CELL_STATE, CELL_YES, CELL_LONG };
 struct table_column {
     const char *key;   /* the member's name, and its name in --columns */
     const char *title; /* NULL: only when asked for by --columns */

@@ -442,6 +442,7 @@ const struct verb verb_table[] = {
                 .help = "List what the signer issued, refused and revoked, newest first",
                 .options = OPTIONS(TEXT("device", "DEVICE", "only what is about this device"),
                         NUMBER("limit", "N", 1, NUMBER_MAX, "at most N entries; default: 20"),
+                        SWITCH("all", "the HSM's checkpoints, too; --json has them always"),
                         COLUMNS),
                 .examples = EXAMPLES("keyline ca ledger",
                         "keyline ca ledger --device "

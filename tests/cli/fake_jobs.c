@@ -124,6 +124,7 @@ static const sd_bus_vtable vtable[] = {
         METHOD("DeviceList", "a{ss}su"),
         METHOD("DeviceShow", "s"),
         METHOD("DeviceRegister", "a{ss}"),
+        METHOD("Ledger", "stu"),
         METHOD("SlotList", ""),
         METHOD("SyncStatus", ""),
         METHOD("SyncRetry", ""),

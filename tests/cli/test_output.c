@@ -293,6 +293,75 @@ static void shows_certificates(void **state)
     assert_int_equal(keyline("ca", "show", NULL)->status, 1);
 }
 
+#define DEVICE_ID "ac9d78ce-bfa3-5e70-a2a3-bb0613d587cc"
+#define JOB_ID    "b178806d-9b41-4541-97e6-2c97f329491c"
+#define AT        "\"time\":\"2026-11-26T04:41:5"
+
+static void answer_ledger(void)
+{
+    fake_answer("JobShow", "{\"job\":{\"name\":\"order 4711\"}}");
+    fake_answer("DeviceShow", "{\"device\":{\"name\":\"sensor-000001\"}}");
+    fake_answer("Ledger",
+            "{\"entries\":["
+            "{\"type\":\"withdrawn\"," AT "8.1Z\",\"job\":\"" JOB_ID "\"},"
+            "{\"type\":\"checkpoint\"," AT "7.1Z\",\"bytes\":7,\"accepted\":true},"
+            "{\"type\":\"crl\"," AT "7.1Z\",\"number\":3,\"revoked\":1},"
+            "{\"type\":\"checkpoint\"," AT "6.1Z\",\"bytes\":706,\"accepted\":false},"
+            "{\"type\":\"revoked\"," AT "5.1Z\",\"device\":\"" DEVICE_ID
+            "\",\"serial\":\"5aab0f65fc6f4f957b9eb59e4156e616\",\"reason\":\"superseded\"}],"
+            "\"next\":9}");
+    fake_answer("Ledger.9",
+            "{\"entries\":["
+            "{\"type\":\"refused\"," AT "4.1Z\",\"device\":\"" DEVICE_ID
+            "\",\"error\":\"KeyReused\",\"message\":\"the device has a key that another device was "
+            "certified with before\"},"
+            "{\"type\":\"issued\"," AT "3.1Z\",\"device\":\"" DEVICE_ID "\",\"job\":\"" JOB_ID
+            "\",\"serial\":\"5aab0f65fc6f4f957b9eb59e4156e616\"}],\"next\":null}");
+}
+
+/* Whole times, whole serial numbers, names: at the width of a small terminal, too. */
+static void the_ledger_fits_the_terminal(void **state)
+{
+    static const char narrow[] =
+            "TIME                 WHAT        DEVICE         SERIAL NUMBER, REASON\n"
+            "2026-11-26 04:41:58  withdrawn                  job \"order 4711\"\n"
+            "2026-11-26 04:41:57  checkpoint                 a person vouched for what is\n"
+            "                                                before it\n"
+            "2026-11-26 04:41:57  crl                        number 3, 1 revoked\n"
+            "2026-11-26 04:41:55  revoked     sensor-000001  5aab0f65fc6f4f957b9eb59e4156e616\n"
+            "                                                superseded\n"
+            "2026-11-26 04:41:54  refused     sensor-000001  KeyReused: the device has a key\n"
+            "                                                that another device was\n"
+            "                                                certified with before\n"
+            "2026-11-26 04:41:53  issued      sensor-000001  5aab0f65fc6f4f957b9eb59e4156e616\n";
+    const char *const args[] = {"keyline", "ca", "ledger", NULL};
+    struct tty t;
+    (void)state;
+    answer_ledger();
+    for (unsigned columns = 80; columns <= 120; columns += 40) {
+        tty_start(&t, columns, 20, args);
+        assert_int_equal(tty_end(&t), 0);
+        char *picture = tty_picture(t.seen, t.len, columns, 20);
+        if (columns == 80 && strncmp(picture, narrow, sizeof narrow - 1) != 0)
+            fail_msg("this is not\n%sbut\n%s", narrow, picture);
+        assert_says(picture, "2026-11-26 04:41:53  issued      sensor-000001  5aab0f65fc6f4f957b");
+        if (columns == 120)
+            assert_says(picture, "5aab0f65fc6f4f957b9eb59e4156e616 superseded\n");
+        assert_not_says(picture, "706");
+        assert_not_says(picture, "\u2026");
+        free(picture);
+        tty_done(&t);
+    }
+    assert_says(keyline("ca", "ledger", "--all", NULL)->out, "signed up to byte 706\n");
+    fake_calls();
+    assert_string_equal(keyline("ca", "ledger", "--columns", "type,job", "--limit", "4", NULL)->out,
+            "withdrawn\t" JOB_ID "\ncheckpoint\t\ncrl\t\nrevoked\t\n");
+    assert_string_equal(fake_calls(), "Ledger - 0 4\n"); /* no names, no questions */
+    assert_says(keyline("ca", "ledger", "--json", NULL)->out, "\"bytes\":706");
+    fake_refuse("DeviceShow", "NotFound", "the registry is another one");
+    assert_says(keyline("ca", "ledger", NULL)->out, "  issued      " DEVICE_ID "  5aab");
+}
+
 static void verbs_make_the_right_calls(void **state)
 {
     (void)state;
@@ -363,6 +432,7 @@ int main(void)
             cmocka_unit_test(report_pages_and_summary),
             cmocka_unit_test(csv_is_whole_quoted_and_no_formula),
             cmocka_unit_test(shows_certificates),
+            cmocka_unit_test(the_ledger_fits_the_terminal),
             cmocka_unit_test(verbs_make_the_right_calls),
             cmocka_unit_test(waits_for_the_appliance),
             cmocka_unit_test(measures_and_cuts_text),

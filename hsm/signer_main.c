@@ -35,6 +35,15 @@
 #include "hsm/signer_verify.h"
 #include "hsm/workers.h"
 
+static const char usage[] =
+        "usage: signerd [--verify-ledger | --accept-ledger | --help | --version]\n"
+        "Keyline's signer: it certifies what an approver's ticket allows, and nothing else.\n"
+        "keyline.conf(5) configures it; systemd or 'keyline run' starts it, without options.\n\n"
+        "  --verify-ledger  read all of the ledger and check every checkpoint, needs no token and\n"
+        "                   may be done while it is in use; exit status 0 or 1\n"
+        "  --accept-ledger  vouch, as a person who has looked, for a ledger that was set back,\n"
+        "                   lost or changed; signerd must be stopped (docs/ca.md)\n";
+
 static int find_station(struct signer *s, struct err *e)
 {
     const char *name = config_get(s->config, "station", "name");
@@ -262,10 +271,10 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--accept-ledger") == 0) {
         why = ACCEPT_LEDGER;
     } else if (argc > 1) {
-        fputs("usage: signerd [--version | --verify-ledger | --accept-ledger]\n"
-              "Its settings are in keyline.conf.\n",
-                stderr);
-        return 2;
+        bool help = strcmp(argv[1], "--help") == 0;
+
+        fputs(usage, help ? stdout : stderr);
+        return help ? EXIT_SUCCESS : 2;
     }
     if (daemon_init("signerd", &s.event, &e) == 0 && paths_init(&s.paths, &e) == 0) {
         /* workers follow this process, not its supervisor, and are waited for through the event

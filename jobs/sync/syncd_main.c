@@ -323,10 +323,12 @@ int main(int argc, char **argv)
     struct syncd s;
     struct err e = {0};
     int status = EXIT_FAILURE;
-    (void)argv;
     if (argc > 1) {
-        fputs("syncd takes no arguments: it reads [upstream] of keyline.conf\n", stderr);
-        return 2;
+        int help = strcmp(argv[1], "--help") == 0;
+        fputs("usage: syncd\nSends Keyline's records upstream. It takes no arguments: [upstream] of "
+              "keyline.conf(5) configures it, 'keyline sync status' shows how it is.\n",
+                help ? stdout : stderr);
+        return help ? EXIT_SUCCESS : 2;
     }
     if (syncd_open(&s, &e) < 0)
         log_err(LOG_ERR, "start-failed", &e);

@@ -22,6 +22,12 @@ while read -r words; do
     "$KEYLINE_BIN/keyline" $words --help >/dev/null 2>&1 || complain "README.md: there is no 'keyline $words'"
 done < <(grep -oE '^ +keyline (init|run|[a-z]+ [a-z]+)' README.md | sed 's/^ *keyline //' | sort -u)
 
+# 2b. What a person may start says what it is.
+for program in keyline signerd jobd syncd slotd keyline-ceremony keyline-approver-key keyline-sim; do
+    help=$("$KEYLINE_BIN/$program" --help 2>/dev/null </dev/null) || complain "$program --help fails"
+    [ "$(wc -l <<<"$help")" -gt 1 ] || complain "$program --help says next to nothing"
+done
+
 # 3. Every ./dev verb in the README exists.
 while read -r verb; do
     grep -q "^$verb()" dev || complain "README.md: there is no './dev $verb'"

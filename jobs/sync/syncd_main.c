@@ -325,7 +325,8 @@ int main(int argc, char **argv)
     int status = EXIT_FAILURE;
     if (argc > 1) {
         int help = strcmp(argv[1], "--help") == 0;
-        fputs("usage: syncd\nSends Keyline's records upstream. It takes no arguments: [upstream] of "
+        fputs("usage: syncd\nSends Keyline's records upstream. It takes no arguments: [upstream] "
+              "of "
               "keyline.conf(5) configures it, 'keyline sync status' shows how it is.\n",
                 help ? stdout : stderr);
         return help ? EXIT_SUCCESS : 2;

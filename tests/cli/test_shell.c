@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/paths.h"
 #include "station/cli/verb.h"
 
 static int start(void **state)
@@ -150,6 +151,21 @@ static void man_page_covers_the_table(void **state)
     assert_int_equal(verbs, verb_count);
 }
 
+/* Files that people look for; sockets are no business of theirs. */
+static void man_page_knows_the_files(void **state)
+{
+    const struct paths where = {.etc = "/etc/keyline", .state = "/var/lib/keyline"};
+    char *man = man_text(), path[PATH_MAX], alone[PATH_MAX + 3], beside[PATH_MAX + 3];
+    (void)state;
+    for (int id = 0; id < PATH_COUNT; id++) {
+        paths_get(&where, (enum path_id)id, path);
+        snprintf(alone, sizeof alone, "Pa %s", path);
+        snprintf(beside, sizeof beside, " , %s", strrchr(path, '/') + 1);
+        if (!strstr(path, ".sock") && !strstr(man, alone) && !strstr(man, beside))
+            fail_msg("keyline.1 does not name %s", path);
+    }
+}
+
 static void man_page_is_clean(void **state)
 {
     (void)state;
@@ -165,6 +181,7 @@ int main(void)
             cmocka_unit_test(bash_offers_what_fits),
             cmocka_unit_test(names_are_quoted_not_run),
             cmocka_unit_test(man_page_covers_the_table),
+            cmocka_unit_test(man_page_knows_the_files),
             cmocka_unit_test(man_page_is_clean),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/err.h"
 #include "station/cli/cli.h"
 #include "station/cli/help.h"
 #include "station/cli/plain.h"
@@ -26,14 +27,19 @@ int plain_list(struct cli *c, const json_t *rows, const struct table_column *col
     return 0;
 }
 
-void plain_error(struct cli *c, const json_t *error)
+static void error_facts(struct cli *c, const json_t *error, const char *hint)
 {
     if (!json_is_object(error))
         return;
     screen_style(&c->out, STYLE_WARN);
     screen_fact(&c->out, "Error", json_text(error, "message"));
     screen_style(&c->out, STYLE_PLAIN);
-    screen_fact(&c->out, "What to do", json_text(error, "hint"));
+    screen_fact(&c->out, "What to do", hint);
+}
+
+void plain_error(struct cli *c, const json_t *error)
+{
+    error_facts(c, error, json_text(error, "hint"));
 }
 
 int group_show(struct cli *c, json_t *answer, struct err *e)
@@ -106,32 +112,44 @@ int sync_show(struct cli *c, json_t *answer, struct err *e)
     return 0;
 }
 
+static bool is_token(const json_t *t, const char *state)
+{
+    return strcmp(json_text(t, "state"), state) == 0;
+}
+
 /* "up: 2 of 2 tokens, p99 12.3 ms", and of each token that does not work, which and why. The time is
  * the slowest token's: that is what an operator waits for. */
 static void hsm_facts(struct cli *c, const json_t *signer)
 {
     const json_t *tokens = json_object_get(signer, "tokens"), *t;
-    size_t i, up = 0, count = json_array_size(tokens);
+    size_t i, up = 0, starting = 0, count = json_array_size(tokens);
+    char time[NUMBER_TEXT_MAX] = "";
     double p99 = 0;
     if (!count)
         return;
     json_array_foreach(tokens, i, t)
     {
         double own = json_number_value(json_object_get(t, "sign_ms_p99"));
-        up += strcmp(json_text(t, "state"), "up") == 0;
+        up += is_token(t, "up");
+        starting += is_token(t, "starting");
         p99 = own > p99 ? own : p99;
     }
     if (up < count)
         screen_style(&c->out, STYLE_WARN);
-    screen_factf(&c->out, "HSM", "%s: %zu of %zu token%s, p99 %.1f ms", up ? "up" : "down", up,
-            count, count == 1 ? "" : "s", p99);
+    if (p99 > 0)
+        snprintf(time, sizeof time, ", p99 %.1f ms", p99);
+    screen_factf(&c->out, "HSM", "%s: %zu of %zu token%s%s",
+            up         ? "up"
+            : starting ? "starting, which takes some seconds"
+                       : "down",
+            up, count, count == 1 ? "" : "s", time);
     json_array_foreach(tokens, i, t)
     {
         const json_t *why = json_object_get(t, "last_error");
-        if (strcmp(json_text(t, "state"), "up") == 0 || count == 1)
+        if (is_token(t, "up") || count == 1)
             continue; /* one alone: the signer's error is its error */
-        screen_factf(&c->out, "", "token \"%s\" is %s: %s", json_text(t, "label"),
-                json_text(t, "state"), json_is_object(why) ? json_text(why, "message") : "");
+        screen_factf(&c->out, "", "token \"%s\" is %s%s%s", json_text(t, "label"),
+                json_text(t, "state"), json_is_object(why) ? ": " : "", json_text(why, "message"));
         if (json_is_object(why))
             screen_fact(&c->out, "What to do", json_text(why, "hint"));
     }
@@ -141,6 +159,7 @@ static void hsm_facts(struct cli *c, const json_t *signer)
 /* "registry" may be a path or, later, an object: what it cannot name is left out. */
 static void signer_facts(struct cli *c, const json_t *signer)
 {
+    const json_t *error = json_object_get(signer, "error");
     char n[NUMBER_TEXT_MAX];
     screen_fact(&c->out, "Signer", json_is_true(json_object_get(signer, "up")) ? "up" : "down");
     screen_fact(&c->out, "Issuing CA", json_text(signer, "ca_subject"));
@@ -149,7 +168,12 @@ static void signer_facts(struct cli *c, const json_t *signer)
         screen_fact(
                 &c->out, "Certificates issued", number_format(json_number(signer, "issued"), n));
     hsm_facts(c, signer);
-    plain_error(c, json_object_get(signer, "error"));
+    /* the registry is up before the signer is */
+    error_facts(c, error,
+            strcmp(json_text(error, "name"), err_name(ERR_UNAVAILABLE)) == 0
+                    ? "Just after a start: ask again in a moment. Else its log says why it ended, "
+                      "and 'keyline doctor' what to do."
+                    : json_text(error, "hint"));
 }
 
 int status_show(struct cli *c, json_t *answer, struct err *e)

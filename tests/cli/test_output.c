@@ -362,6 +362,34 @@ static void the_ledger_fits_the_terminal(void **state)
     assert_says(keyline("ca", "ledger", NULL)->out, "  issued      " DEVICE_ID "  5aab");
 }
 
+/* Up, not yet up, and away: what a person sees just after a start is no alarm. */
+static void status_says_how_the_signer_is(void **state)
+{
+#define TOKEN(label, state, p99, why)                                                              \
+    "{\"label\":\"" label "\",\"state\":\"" state "\",\"sign_ms_p99\":" p99 ",\"last_error\":" why \
+    "}"
+    (void)state;
+    fake_answer("Status", "{\"signer\":{\"up\":true,\"tokens\":[" TOKEN(
+                                  "a", "starting", "0", "null") "],\"error\":null}}");
+    const struct outcome *o = keyline("status", NULL);
+    assert_says(o->out, "  HSM                 starting, which takes some seconds: 0 of 1 token\n");
+    assert_not_says(o->out, "Error");
+    fake_answer("Status",
+            "{\"signer\":{\"up\":true,\"tokens\":[" TOKEN("a", "up", "12.25", "null") "," TOKEN(
+                    "b", "starting", "0", "null") "," TOKEN("c", "down", "0",
+                    "{\"message\":\"gone\",\"hint\":\"Plug it in.\"}") "]}}");
+    o = keyline("status", NULL);
+    assert_says(o->out, "up: 1 of 3 tokens, p99 12.2 ms\n");
+    assert_says(o->out, "token \"b\" is starting\n");
+    assert_says(o->out, "token \"c\" is down: gone\n  What to do          Plug it in.\n");
+    fake_answer("Status", "{\"signer\":{\"up\":false,\"error\":{\"name\":\"Unavailable\","
+                          "\"message\":\"the signer is "
+                          "away\",\"hint\":\"start it with 'keyline run'\"}}}");
+    o = keyline("status", NULL);
+    assert_says(o->out, "What to do          Just after a start: ask again in a moment.");
+    assert_not_says(o->out, "keyline run");
+}
+
 static void verbs_make_the_right_calls(void **state)
 {
     (void)state;
@@ -433,6 +461,7 @@ int main(void)
             cmocka_unit_test(csv_is_whole_quoted_and_no_formula),
             cmocka_unit_test(shows_certificates),
             cmocka_unit_test(the_ledger_fits_the_terminal),
+            cmocka_unit_test(status_says_how_the_signer_is),
             cmocka_unit_test(verbs_make_the_right_calls),
             cmocka_unit_test(waits_for_the_appliance),
             cmocka_unit_test(measures_and_cuts_text),

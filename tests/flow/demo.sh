@@ -11,6 +11,11 @@ for words in "30" "First-pass yield" "Devices per hour" "device show"; do
     grep -qi -- "$words" "$test_dir/out" || { cat "$test_dir/out" >&2; die "the summary lacks: $words"; }
 done
 [ "$(wc -l <"$test_dir/demo/latest/report.csv")" -eq 31 ] || die "report.csv has not a header and 30 rows"
+# Its last lines work as they are pasted, all at once.
+(sed -n '/^To look on/,$s/^  //p' "$test_dir/out"; echo 'status=$?; kill $!; wait; exit $status') >"$test_dir/pasted"
+[ "$(wc -l <"$test_dir/pasted")" -eq 4 ] || die "the demo does not say how to look on"
+bash "$test_dir/pasted" </dev/null >"$test_dir/shown" 2>&1 || { cat "$test_dir/shown" >&2; die "the demo's last lines fail"; }
+grep -q 'Reached upstream *yes' "$test_dir/shown" || die "the demo's last lines do not show the device: $(cat "$test_dir/shown")"
 # Wrong input.
 "$lib_dir/demo" --devices 0 >/dev/null 2>&1 && die "0 devices must be refused"
 "$lib_dir/demo" --manifest /nonexistent >/dev/null 2>&1 && die "a missing manifest must be refused"

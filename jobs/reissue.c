@@ -18,8 +18,9 @@ static int judge(const struct query *q, const struct reissue_row *row, char why[
     const char *hwid = query_text(q, 1), *job = query_text(q, 2), *next = query_text(q, 4);
     why[0] = '\0';
     if (*next)
-        snprintf(why, ERR_MSG_MAX, "device '%s' waits in re-issue job '%s' already", row->name,
-                next);
+        snprintf(why, ERR_MSG_MAX,
+                "device '%s' waits in re-issue job '%s' already: approve or reject that one",
+                row->name, next);
     else if (query_int(q, 3))
         snprintf(why, ERR_MSG_MAX, "device '%s' is still to be done in job '%s'", row->name, job);
     else if (strcmp(hwid, row->hwid) != 0)

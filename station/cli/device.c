@@ -166,7 +166,7 @@ int device_register(struct cli *c, struct err *e)
     if (r == 0)
         r = jobs_device_register(c->bus, row, c->arg_count, &answer, e);
     if (r == 0)
-        r = job_import_answer(c, "arguments", &answer, e);
+        r = job_import_answer(c, NULL, &answer, e);
     buf_done(&answer);
     return r;
 }
@@ -179,7 +179,7 @@ int device_reissue(struct cli *c, struct err *e)
     if (r == 0)
         r = jobs_device_reissue(c->bus, c->args, c->arg_count, name ? name : "", &answer, e);
     if (r == 0)
-        r = job_import_answer(c, "arguments", &answer, e);
+        r = job_import_answer(c, NULL, &answer, e);
     buf_done(&answer);
     return r;
 }

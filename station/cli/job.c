@@ -106,7 +106,7 @@ static void show_import_errors(const char *file, const json_t *answer)
     screen_printf(&s, "Nothing was imported: %s error%s.", number_format(total, n),
             total == 1 ? "" : "s");
     screen_style(&s, STYLE_PLAIN);
-    screen_printf(&s, " Correct the file and import it again.\n");
+    screen_printf(&s, file ? " Correct the file and import it again.\n" : "\n");
 }
 
 static void show_imported(struct cli *c, const json_t *job)

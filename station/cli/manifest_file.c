@@ -85,8 +85,10 @@ int manifest_file_read(const char *path, const char *group, struct manifest *ret
 void manifest_file_fault(const struct screen *s, const char *file, int64_t row, const char *column,
         const char *reason)
 {
-    screen_put(s, file, 0);
-    screen_printf(s, ":%" PRId64 ": ", row);
+    if (file) {
+        screen_put(s, file, 0);
+        screen_printf(s, ":%" PRId64 ": ", row);
+    }
     screen_style(s, STYLE_BOLD);
     screen_put(s, column, 0);
     screen_style(s, STYLE_PLAIN);

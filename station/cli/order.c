@@ -203,6 +203,28 @@ static const json_t *choose(const struct cli *c, const json_t *certificates, enu
     return !serial && why == ORDER_KEY_COMPROMISE ? newest : NULL;
 }
 
+/* There is nothing to choose. */
+static int refuse_device(
+        const struct cli *c, const json_t *certificates, const struct subject *s, struct err *e)
+{
+    const json_t *newest = json_array_get(certificates, 0);
+    char when[NUMBER_TEXT_MAX];
+    if (cli_has(c, "serial")) {
+        err_set(e, ERR_NOT_FOUND, "device %s has no such certificate", s->name);
+        return err_advise(e, "'keyline device show' lists its certificates, each with its number.");
+    }
+    if (!newest) {
+        err_set(e, ERR_BAD_STATE, "device %s has no certificate yet", s->name);
+        return err_advise(
+                e, "There is nothing to revoke: 'keyline device show' says how far it is.");
+    }
+    err_set(e, ERR_BAD_STATE,
+            "device %s has no valid certificate: the newest was revoked at %s, %s", s->name,
+            clock_format(json_text(newest, "revoked"), when), json_text(newest, "reason"));
+    return err_advise(e, "It is on the CRL already. If its key has leaked, say so: --reason "
+                         "keyCompromise takes the reason's place.");
+}
+
 static int ask_device(struct cli *c, struct order *o, struct subject *s, struct err *e)
 {
     const json_t *certificate;
@@ -225,8 +247,7 @@ static int ask_device(struct cli *c, struct order *o, struct subject *s, struct 
             snprintf(s->issued, sizeof s->issued, "%s", json_text(certificate, "issued"));
             r = parse_serial(json_text(certificate, "serial"), o, e);
         } else {
-            r = err_set(e, ERR_NOT_FOUND, "device %s has no %s certificate", s->name,
-                    cli_has(c, "serial") ? "such" : "valid");
+            r = refuse_device(c, json_object_get(answer, "certificates"), s, e);
         }
     }
     json_decref(answer);

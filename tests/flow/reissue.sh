@@ -65,7 +65,7 @@ verifies "$old" >/dev/null || die "its certificate is not valid"
 # An ordinary job cannot have them; a re-issue job can, once, and takes them when it is approved.
 refuse "--reissue" keyline job import "$m" --name second
 keyline job import "$m" --name second --reissue >/dev/null
-refuse "waits in re-issue job 'second'" keyline device reissue "$name"
+refuse "^device_name: device '$name' waits in re-issue job 'second' already: approve or reject" keyline device reissue "$name"
 keyline job reject second --reason "try again" >/dev/null
 keyline job import "$m" --name third --reissue >/dev/null
 [ "$(summary third untouched)" = $count ] || die "the re-issue job does not report its rows"
@@ -94,7 +94,7 @@ says "^Revoked" keyline device revoke "$name" --reason keyCompromise --yes "${pa
 wait_until 20 "the CRL follows a revocation" crl_is revoked $((count + 1))
 verifies "$(cert "$name" 0)" >/dev/null 2>&1 && die "a revoked certificate is valid"
 [ "$(keyline device show "$name" --json | jq -r .device.status)" = Disabled ] || die "the device is not disabled"
-refuse "no valid certificate" keyline device revoke "$name" --reason superseded --yes "${pass[@]}"
+refuse "no valid certificate: the newest was revoked at 20.*, keyCompromise \\[BadState\\]" keyline device revoke "$name" --reason superseded --yes "${pass[@]}"
 other=$(keyline device list --job third --columns name | tail -n 1)
 id=$(keyline device show "$other" --json | jq -r .device.id)
 serial=$(keyline device show "$other" --json | jq -r '.certificates[0].serial')

@@ -460,6 +460,56 @@ static void every_token_needs_the_key(void **state)
     serves(0);
 }
 
+static size_t tokens_up(void)
+{
+    json_t *o = station_status(&st), *token;
+    size_t i, up = 0;
+
+    json_array_foreach(json_object_get(o, "tokens"), i, token) up +=
+            strcmp(json_string_value(json_object_get(token, "state")), "up") == 0;
+    json_decref(o);
+    return up;
+}
+
+/* docs/tokens.md, "One key in two tokens", as it stands there. */
+static void one_key_in_two_tokens(void **state)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+
+    (void)state;
+    make_root("-newkey ec -pkeyopt ec_paramgen_curve:P-256");
+    did("SOFTHSM2_CONF=$PWD/etc/softhsm2.conf softhsm2-util --init-token --free --label two "
+        "--so-pin 12345678 --pin 24681357 && (umask 077; echo 24681357 >etc/token.two.pin)");
+    station_config(&st, "[token two]\nmodule = /usr/lib/softhsm/libsofthsm2.so\nlabel = two\n");
+    did("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out issuing.key && "
+        "openssl req -new -key issuing.key -subj '/O=Maker/CN=Device Issuing CA 2026' "
+        "-addext basicConstraints=critical,CA:TRUE,pathlen:0 "
+        "-addext keyUsage=critical,keyCertSign,cRLSign -addext subjectKeyIdentifier=hash "
+        "-out issuing.csr");
+    sign_request("issuing.csr", "");
+    did("SOFTHSM2_CONF=$PWD/etc/softhsm2.conf softhsm2-util --import issuing.key --token keyline "
+        "--label issuing-ca --id 5a01 --pin $(cat etc/token.pin)");
+    assert_int_equal(sh("%s ca import chain.pem --yes", CEREMONY), 1);
+    said("[token two]: the chain is not for a key");
+    did("openssl pkey -in issuing.key -outform DER -out issuing.der && "
+        "openssl pkey -in issuing.key -pubout -outform DER -out issuing.pub && "
+        "write() { SOFTHSM2_CONF=$PWD/etc/softhsm2.conf pkcs11-tool --token-label two --login "
+        "--module /usr/lib/softhsm/libsofthsm2.so --pin $(cat etc/token.two.pin) --id 5a01 "
+        "--label issuing-ca --write-object \"$@\"; } && "
+        "write issuing.der --type privkey --usage-sign --sensitive --private && "
+        "write issuing.pub --type pubkey && shred -u issuing.key issuing.der");
+    did("%s ca import chain.pem --fingerprint $(cat root.sha256)", CEREMONY);
+    station_start(&st);
+    issue_under_active(0, key, &cert);
+    for (int i = 0; i < 1000 && tokens_up() < 2; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    assert_int_equal(tokens_up(), 2);
+    station_stop(&st, SIGTERM);
+    buf_done(&cert);
+    EVP_PKEY_free(key);
+}
+
 /* ---- stations that begin without a CA */
 
 static void a_fresh_station(void **state)
@@ -643,6 +693,7 @@ int main(int argc, char **argv)
             cmocka_unit_test_setup_teardown(strangers_are_refused, setup, teardown),
             cmocka_unit_test_setup_teardown(a_key_that_could_leave_is_refused, setup, teardown),
             cmocka_unit_test_setup_teardown(every_token_needs_the_key, setup, teardown),
+            cmocka_unit_test_setup_teardown(one_key_in_two_tokens, setup, teardown),
             cmocka_unit_test_setup_teardown(a_fresh_station, setup, teardown),
             cmocka_unit_test_setup_teardown(given_up_on_a_fresh_station, setup, teardown),
             cmocka_unit_test_setup_teardown(wrong_words, setup, teardown),

@@ -347,51 +347,6 @@ static int read_groups(struct ledger *l, struct err *e)
     return r;
 }
 
-/* ---- checkpoints */
-
-void ledger_state(const struct ledger *l, struct ledger_state *ret)
-{
-    memcpy(ret->id, l->file.start.chain, sizeof ret->id);
-    ret->size = l->file.end.at;
-    memcpy(ret->chain, l->file.end.chain, sizeof ret->chain);
-}
-
-int ledger_contains(struct ledger *l, const struct ledger_state *state, struct err *e)
-{
-    struct ledger_head head;
-
-    if (memcmp(state->id, l->file.start.chain, sizeof state->id) != 0 ||
-            state->size > l->file.end.at || state->size < l->file.start.at)
-        return LEDGER_ABSENT;
-    if (ledger_file_head(&l->file, state->size, &head, e) < 0)
-        return -1;
-    return memcmp(head.chain, state->chain, sizeof head.chain) == 0;
-}
-
-int ledger_last_checkpoint(
-        struct ledger *l, struct ledger_entry *ret, struct buf *tail, struct err *e)
-{
-    uint64_t place = l->tally.checkpoint;
-    size_t at = tail->len;
-
-    if (!place)
-        return LEDGER_ABSENT;
-    if (read_entry(l, place, ret, e) < 0 || buf_append(tail, ret->tail.bytes, ret->tail.len, e) < 0)
-        return -1;
-    ret->tail.bytes = tail->data + at;
-    return LEDGER_PRESENT;
-}
-
-void ledger_vouch(struct ledger *l)
-{
-    l->vouched = true;
-}
-
-bool ledger_vouched(const struct ledger *l)
-{
-    return l->vouched && !l->fault.id;
-}
-
 /* ---- life */
 
 static void forget(struct ledger *l)

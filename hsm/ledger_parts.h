@@ -28,6 +28,9 @@ struct ledger {
     struct buf entry; /* the last one that was read back, with its tail */
 };
 
+/* An entry with its tail, which is borrowed from `tail`, whose content it replaces. */
+int ledger_read_entry(struct ledger *l, uint64_t place, struct buf *tail, struct ledger_entry *ret,
+        struct err *e);
 /* Is it looked up there? */
 bool ledger_is_in(const struct ledger_entry *entry, enum ledger_table table);
 /* The key of an entry in this table. */

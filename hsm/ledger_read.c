@@ -55,7 +55,7 @@ static int read_block(
     return 0;
 }
 
-static int read_entry(
+int ledger_read_entry(
         struct ledger *l, uint64_t place, struct buf *tail, struct ledger_entry *ret, struct err *e)
 {
     uint8_t fixed[LEDGER_ENTRY_FIXED], *at;
@@ -93,7 +93,7 @@ int ledger_read(struct ledger *l, uint64_t before, size_t limit, ledger_read_fn 
         for (; b.count && limit; limit--) {
             uint64_t place = b.places[--b.count];
 
-            if (read_entry(l, place, &b.tail, &entry, e) < 0)
+            if (ledger_read_entry(l, place, &b.tail, &entry, e) < 0)
                 goto out;
             if (fn(ctx, place, &entry) != 0)
                 limit = 1;

@@ -12,6 +12,8 @@ struct reading {
     struct ledger_head head;
     struct ledger_tally tally;
     uint64_t checkpoints;
+    struct ledger_head *heads; /* between the groups, from what the newest checkpoint vouches for */
+    size_t head_count, head_cap;
     struct buf g;
 };
 struct ledger_scrub {
@@ -25,6 +27,7 @@ static int begin(struct reading *r, const struct ledger_file *f, struct err *e)
     r->file = f;
     r->head = f->start;
     r->checkpoints = 0;
+    r->head_count = 0;
     return ledger_tally_init(&r->tally, e);
 }
 
@@ -32,22 +35,42 @@ static void end(struct reading *r)
 {
     ledger_tally_done(&r->tally);
     buf_done(&r->g);
+    free(r->heads);
 }
 
-/* A checkpoint is about what stands before it in this very file. */
+static int note_head(struct reading *r, struct err *e)
+{
+    if (r->head_count == r->head_cap) {
+        size_t cap = r->head_cap ? 2 * r->head_cap : 64;
+        struct ledger_head *grown = reallocarray(r->heads, cap, sizeof *grown);
+
+        if (!grown)
+            return err_set(e, ERR_NOMEM, "no memory to check the ledger");
+        r->heads = grown;
+        r->head_cap = cap;
+    }
+    r->heads[r->head_count++] = r->head;
+    return 0;
+}
+
+/* A checkpoint is about what stands before it in this very file, up to the end of a group; one that is older than another
+ * before it says nothing. */
 static int check_checkpoint(
         struct reading *r, const struct ledger_entry *entry, uint64_t place, struct err *e)
 {
-    struct ledger_head head;
+    size_t i = 0;
 
     r->checkpoints++;
-    if (entry->row > place)
-        return ledger_file_damaged(r->file, place, "a checkpoint is about what is behind it", e);
-    if (ledger_file_head(r->file, entry->row, &head, e) < 0)
-        return -1;
-    return memcmp(head.chain, entry->spki_sha256, sizeof head.chain) == 0
-                   ? 0
-                   : ledger_file_damaged(r->file, place, "a checkpoint is about other content", e);
+    if (entry->row < r->heads->at)
+        return 0;
+    while (i < r->head_count && r->heads[i].at < entry->row)
+        i++;
+    if (i == r->head_count || r->heads[i].at != entry->row ||
+            memcmp(r->heads[i].chain, entry->spki_sha256, LEDGER_HASH_BYTES) != 0)
+        return ledger_file_damaged(r->file, place, "a checkpoint is about other content", e);
+    r->head_count -= i;
+    memmove(r->heads, r->heads + i, r->head_count * sizeof *r->heads);
+    return 0;
 }
 
 typedef int (*entry_fn)(void *ctx, uint64_t place, const struct ledger_entry *entry, struct err *e);
@@ -61,7 +84,8 @@ static int read_group(struct reading *r, uint64_t size, entry_fn fn, void *ctx,
     uint64_t at = r->head.at, place;
     int more;
 
-    if (ledger_file_group(r->file, &r->head, size, &r->g, &group, ret, e) < 0)
+    if (note_head(r, e) < 0 ||
+            ledger_file_group(r->file, &r->head, size, &r->g, &group, ret, e) < 0)
         return -1;
     if (*ret == LEDGER_GROUP_BAD)
         return ledger_file_damaged(r->file, at, "the chain of hashes is broken", e);

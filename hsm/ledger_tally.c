@@ -67,6 +67,21 @@ void ledger_tally_group(struct ledger_tally *t, uint64_t at)
         t->blocks[t->block_count++] = at;
 }
 
+uint64_t ledger_tally_group_before(const struct ledger_tally *t, uint64_t at)
+{
+    size_t low = 0, high = t->block_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (t->blocks[middle] <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? t->blocks[low - 1] : 0;
+}
+
 static int match_job(void *ctx, uint64_t place, const uint8_t *key, struct err *e)
 {
     const struct ledger_tally *t = ctx;

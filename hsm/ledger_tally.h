@@ -38,6 +38,8 @@ void ledger_tally_done(struct ledger_tally *t);
 int ledger_tally_reserve(struct ledger_tally *t, size_t entries, struct err *e);
 /* Counts a group that begins at this place of the file. */
 void ledger_tally_group(struct ledger_tally *t, uint64_t at);
+/* Where a group begins, at this place or about a block before it; 0: there is none. */
+uint64_t ledger_tally_group_before(const struct ledger_tally *t, uint64_t at);
 void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry, uint64_t place);
 /* NULL: nothing was issued for it, and it was not withdrawn. */
 const struct ledger_job *ledger_tally_job(

@@ -457,6 +457,74 @@ static void rewritten_ledger_is_noticed(void **state)
     buf_done(&bad);
 }
 
+/* A group of one entry, whose fixed part and tail are given; its hashes are rechain()'s. */
+static void append_group(struct buf *b, const uint8_t *fixed, const uint8_t *tail, size_t tail_len)
+{
+    uint8_t header[24] = "KLG1", end[32] = {0}, entry[104];
+    uint32_t payload = (uint32_t)(sizeof entry + tail_len);
+    struct err e = {0};
+
+    for (int i = 0; i < 4; i++) {
+        header[4 + i] = (uint8_t)(payload >> 8 * (3 - i));
+        entry[i] = (uint8_t)(tail_len >> 8 * (3 - i));
+    }
+    memcpy(entry + 4, fixed + 4, sizeof entry - 4);
+    header[11] = 1;
+    ok(buf_append(b, header, sizeof header, &e));
+    ok(buf_append(b, entry, sizeof entry, &e));
+    ok(buf_append(b, tail, tail_len, &e));
+    ok(buf_append(b, end, sizeof end, &e));
+}
+
+/* The group of the last checkpoint. */
+static size_t last_checkpoint(const struct buf *b)
+{
+    size_t found = 0;
+
+    for (size_t at = 32; at < b->len; at += 24 + be32(b->data + at + 4) + 32)
+        if (b->data[at + 24 + 4] == LEDGER_CHECKPOINT)
+            found = at;
+    assert_true(found);
+    return found;
+}
+
+/* Another history in which all that the token has signed stands where it was, as the text of a refusal: the chain's values at
+ * the places of the checkpoint and of the mark are there to be read, but no group ends at these places. */
+static void chain_inside_an_entry_is_none(void **state)
+{
+    const char *const verify[] = {SIGNERD, "--verify-ledger", NULL};
+    uint8_t refused_entry[104] = {0, 0, 0, 0, LEDGER_REFUSED};
+    struct buf good = BUF_INIT, bad = BUF_INIT;
+    struct ledger *l;
+    struct err e = {0};
+    size_t at, tail = 32 + 24 + 104;
+
+    (void)state;
+    station_start(&st);
+    ok(issue(0, &e));
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    read_ledger(&good);
+    at = last_checkpoint(&good) + 24;
+    ok(buf_append(&bad, good.data, 32, &e));
+    append_group(&bad, refused_entry, good.data + tail, good.len - tail);
+    append_group(&bad, good.data + at, good.data + at + 104, be32(good.data + at));
+    rechain(&bad);
+    assert_memory_equal(bad.data + tail, good.data + tail, good.len - tail);
+    write_ledger(&bad);
+    ok(ledger_open(ledger_path, &l, &e)); /* as such it is a whole ledger */
+    assert_int_equal(ledger_counts(l).issued, 0);
+    ledger_close(&l);
+    assert_int_equal(start_fails(), 1);
+    assert_int_equal(station_run(verify), 1);
+    write_ledger(&good);
+    assert_int_equal(station_run(verify), 0);
+    station_start(&st);
+    ok(issue(1, &e));
+    buf_done(&good);
+    buf_done(&bad);
+}
+
 /* The last group: a checkpoint alone, about all that is before it. */
 static bool is_signed_to_the_end(void)
 {
@@ -659,6 +727,7 @@ int main(int argc, char **argv)
             FLOW_TEST(lost_mark_is_noticed),
             FLOW_TEST(token_that_is_not_well_is_asked_again),
             FLOW_TEST(rewritten_ledger_is_noticed),
+            FLOW_TEST(chain_inside_an_entry_is_none),
             FLOW_TEST(last_entries_are_signed),
             FLOW_TEST(scrub_ends_the_work),
             FLOW_TEST(killed_at_any_moment),

@@ -21,6 +21,7 @@ void checkpoint_take(const struct ledger *l, uint8_t flags, struct checkpoint *r
     *ret = (struct checkpoint){.time_ms = time_now_ms(), .flags = flags};
     ledger_state(l, &ret->state);
     memcpy(ret->index, ledger_index_digest(l), sizeof ret->index);
+    memcpy(ret->writer, ledger_writer(l), sizeof ret->writer);
 }
 
 static uint8_t *put(uint8_t *at, const void *bytes, size_t len)
@@ -43,6 +44,7 @@ void checkpoint_text(const struct checkpoint *c, uint8_t ret[CHECKPOINT_TEXT_BYT
     ledger_put_be(at, 8, (uint64_t)c->time_ms);
     at[8] = c->flags;
     at = put(at + 9, c->index, sizeof c->index);
+    at = put(at, c->writer, sizeof c->writer);
     assert(at == ret + CHECKPOINT_TEXT_BYTES);
 }
 
@@ -56,6 +58,7 @@ int checkpoint_entry(const struct checkpoint *c, const struct ca *ca, const uint
                 e, ERR_CONFIG, "the CA's subjectKeyIdentifier has not %d bytes", CERT_KEY_ID_BYTES);
     if (buf_append(tail, ca->key_id.bytes, ca->key_id.len, e) < 0 ||
             buf_append(tail, c->index, sizeof c->index, e) < 0 ||
+            buf_append(tail, c->writer, sizeof c->writer, e) < 0 ||
             buf_append(tail, sig, sig_len, e) < 0)
         return -1;
     *ret = (struct ledger_entry){.type = LEDGER_CHECKPOINT,
@@ -78,7 +81,8 @@ int checkpoint_verify(const struct ledger_entry *entry, const uint8_t id[32],
     memcpy(c.state.id, id, sizeof c.state.id);
     c.state.size = entry->row;
     memcpy(c.state.chain, entry->spki_sha256, sizeof c.state.chain);
-    memcpy(c.index, entry->tail.bytes + CERT_KEY_ID_BYTES, sizeof c.index);
+    memcpy(c.index, ledger_checkpoint_index(entry), sizeof c.index);
+    memcpy(c.writer, ledger_checkpoint_writer(entry), sizeof c.writer);
     checkpoint_text(&c, text);
     if (!ca)
         return err_set(e, ERR_LEDGER,
@@ -92,36 +96,49 @@ int checkpoint_verify(const struct ledger_entry *entry, const uint8_t id[32],
     return 0;
 }
 
+/* It is about this ledger, and what follows it was written by whom it names. */
+static int check_content(struct ledger *l, const struct ledger_entry *c, struct err *e)
+{
+    struct ledger_state state;
+    uint64_t at = 0;
+    int r;
+
+    ledger_state(l, &state);
+    state.size = c->row;
+    memcpy(state.chain, c->spki_sha256, sizeof state.chain);
+    r = ledger_contains(l, &state, e);
+    if (r == LEDGER_ABSENT)
+        return err_set(e, ERR_LEDGER,
+                "the ledger was changed without the HSM (its newest checkpoint is about other "
+                "content): " WAY_OUT);
+    if (r > 0)
+        r = ledger_written_by(l, state.size, ledger_checkpoint_writer(c), &at, e);
+    if (r == LEDGER_ABSENT)
+        return err_set(e, ERR_LEDGER,
+                "the ledger was added to without the signer (at byte %llu, behind its newest "
+                "checkpoint): " WAY_OUT,
+                (unsigned long long)at);
+    return r < 0 ? -1 : 0;
+}
+
 int checkpoint_check(struct ledger *l, const struct ca_set *cas, bool *ret_mark_kept, struct err *e)
 {
-    struct ledger_counts counts = ledger_counts(l);
     struct ledger_entry entry;
     struct ledger_state state;
     struct buf tail = BUF_INIT;
     int r = ledger_last_checkpoint(l, &entry, &tail, e);
 
     *ret_mark_kept = false;
-    if (r == LEDGER_ABSENT) {
-        if (counts.issued || counts.revoked || ledger_indexed(l))
-            r = err_set(e, ERR_LEDGER,
-                    "the HSM never vouched for this ledger, though something was issued: " WAY_OUT);
-        goto out;
-    }
-    if (r < 0)
-        goto out;
     ledger_state(l, &state);
-    r = checkpoint_verify(&entry, state.id, cas, e);
-    if (r < 0)
-        goto out;
-    *ret_mark_kept = entry.flags & LEDGER_MARK_KEPT;
-    state.size = entry.row;
-    memcpy(state.chain, entry.spki_sha256, sizeof state.chain);
-    r = ledger_contains(l, &state, e);
-    if (r == LEDGER_ABSENT)
+    if (r == LEDGER_ABSENT && (ledger_counts(l).groups || ledger_indexed(l)))
         r = err_set(e, ERR_LEDGER,
-                "the ledger was changed without the HSM (its newest checkpoint is about other "
-                "content): " WAY_OUT);
-out:
+                "the HSM never vouched for this ledger, though something is in it: " WAY_OUT);
+    if (r == LEDGER_PRESENT) {
+        *ret_mark_kept = entry.flags & LEDGER_MARK_KEPT;
+        r = checkpoint_verify(&entry, state.id, cas, e);
+        if (r == 0)
+            r = check_content(l, &entry, e);
+    }
     buf_done(&tail);
     return r < 0 ? -1 : 0;
 }

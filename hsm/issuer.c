@@ -106,7 +106,8 @@ static void record_refusal(struct issuer *s, struct request *r, const struct err
     s->refused++;
     if (s->refusals_full_ms < now_ms)
         s->refusals_full_ms = now_ms;
-    if (s->refusals_full_ms - now_ms > (int64_t)REFUSALS_BURST * REFUSAL_EVERY_MS)
+    if (s->refusals_full_ms - now_ms > (int64_t)REFUSALS_BURST * REFUSAL_EVERY_MS ||
+            (!ledger_introduced(s->parts.ledger) && ledger_waiting(s->parts.ledger) >= GROUP_MAX))
         return;
     s->refusals_full_ms += REFUSAL_EVERY_MS;
     r->entry.type = LEDGER_REFUSED;
@@ -133,14 +134,18 @@ static uint64_t revocations(const struct issuer *s)
     return c.revoked + c.compromised;
 }
 
-/* Makes durable what waits, and answers for it. -1: nothing of it counts. */
+/* Makes durable what waits, and answers for it. -1: nothing of it counts. Before the first checkpoint, which comes through
+ * here as well, only refusals wait, and go on waiting. */
 static int commit(struct issuer *s, struct err *ret)
 {
     struct issuance *recorded = NULL, **at = &s->under_way;
     uint64_t known = revocations(s);
     struct err e = {0};
-    int r = ledger_commit(s->parts.ledger, &e);
+    int r;
 
+    if (!ledger_introduced(s->parts.ledger))
+        return 0;
+    r = ledger_commit(s->parts.ledger, &e);
     if (r < 0)
         log_err(LOG_ERR, "ledger-not-written", &e);
     if (revocations(s) != known && s->parts.on_revoked)

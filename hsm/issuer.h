@@ -55,7 +55,7 @@ int issuer_revoke(
 /* One of kind ORDER_WITHDRAW: nothing more is issued for the job, also when its ticket is valid. *ret_fresh false: it was
  * withdrawn before. Durable when it returns 0. */
 int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, struct err *e);
-/* Makes an entry durable, together with what waits. */
+/* Makes an entry durable, together with what waits. Before it is called with a checkpoint nothing is written (ledger_introduced()). */
 int issuer_record(struct issuer *s, const struct ledger_entry *entry, struct err *e);
 /* Requests for a first certificate wait while the ledger is not vouched for (ledger.h). why NULL: it is now, they go on; else
  * they get this error. */

@@ -1,5 +1,5 @@
-/* The ledger's keeper. Promises: nobody gets a first certificate before the token agreed with the
- * ledger; the mark in the token is never ahead of the disk. */
+/* The ledger's keeper. Promises: nothing is written before the token agreed with the ledger and signed
+ * which process writes on; the mark in the token is never ahead of the disk. */
 #include "hsm/keeper.h"
 #include <errno.h>
 #include <signal.h>
@@ -73,17 +73,19 @@ static void refuse(struct keeper *k, const struct err *why)
     k->parts.on_vouched(k->parts.ctx, why);
 }
 
-/* The token does not answer now. */
+/* The token does not answer now, or the disk. */
 static void put_off(struct keeper *k, const char *event, const struct err *why, int64_t *due)
 {
-    *due = time_monotonic_ms() + (k->mark_known ? AGAIN_MS : RETRY_MS);
+    bool vouched = ledger_vouched(k->parts.ledger);
+
+    *due = time_monotonic_ms() + (vouched ? AGAIN_MS : RETRY_MS);
     if (k->parts.accept) {
         log_err(LOG_ERR, event, why);
         sd_event_exit(k->parts.event, EXIT_FAILURE);
-    } else if (k->mark_known) {
-        log_err(LOG_WARNING, event, why); /* else the worker's failure is in the log */
+    } else if (vouched) {
+        log_err(LOG_WARNING, event, why); /* else the failure of worker or disk is in the log */
     }
-    if (!ledger_vouched(k->parts.ledger))
+    if (!vouched)
         k->parts.on_vouched(k->parts.ctx, why);
 }
 
@@ -146,8 +148,6 @@ static void end_accepting(struct keeper *k)
 static void on_mark_read(void *ctx, const uint8_t *answer, size_t len, const struct err *why)
 {
     struct keeper *k = ctx;
-    struct ledger_entry entry;
-    struct buf tail = BUF_INIT;
     struct err e = {0};
 
     k->busy = false;
@@ -160,11 +160,7 @@ static void on_mark_read(void *ctx, const uint8_t *answer, size_t len, const str
             put_off(k, "ledger-mark-not-read", &e, &k->mark_due);
     } else {
         k->mark_known = true;
-        if (!k->parts.accept &&
-                ledger_last_checkpoint(k->parts.ledger, &entry, &tail, &e) == LEDGER_PRESENT)
-            vouch(k);
     }
-    buf_done(&tail);
     schedule(k);
 }
 
@@ -271,13 +267,15 @@ static void on_signed(void *ctx, const uint8_t *sig, size_t len, const struct er
 
     k->busy = false;
     k->sign_due = now + sign_pause(now - k->asked_ms);
-    if (why)
+    if (why) {
         put_off(k, "ledger-checkpoint-not-signed", why, &k->sign_due);
-    else if (checkpoint_entry(&k->checkpoint, k->parts.ca, sig, len, &tail, &entry, &e) < 0 ||
-             k->parts.record(k->parts.ctx, &entry, &e) < 0)
+    } else if (checkpoint_entry(&k->checkpoint, k->parts.ca, sig, len, &tail, &entry, &e) < 0 ||
+               k->parts.record(k->parts.ctx, &entry, &e) < 0) {
         put_off(k, "ledger-checkpoint-not-written", &e, &k->sign_due);
-    else
+        k->sign_due = now + AGAIN_MS; /* a disk does not get well in a moment */
+    } else {
         on_recorded(k, alone);
+    }
     buf_done(&tail);
     schedule(k);
 }

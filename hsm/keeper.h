@@ -21,7 +21,7 @@ struct keeper_parts {
     int64_t mark_every_ms; /* how often the token's memory is written to */
     bool mark_kept;        /* what checkpoint_check() said */
     bool accept; /* take the ledger as it is, say so in it, set the mark anew, and end the event loop */
-    /* Makes an entry durable, together with what others have waiting, who are told. */
+    /* Makes an entry durable, together with what others have waiting, who are told. The first is a checkpoint. */
     int (*record)(void *ctx, const struct ledger_entry *entry, struct err *e);
     /* e NULL: the ledger is vouched for, once; else why not yet, or why never (ledger_fault()). */
     void (*on_vouched)(void *ctx, const struct err *e);

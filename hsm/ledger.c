@@ -388,8 +388,8 @@ static int index_named(struct ledger *l, struct err *e)
     struct ledger_entry c;
     int r = ledger_last_checkpoint(l, &c, &tail, e);
 
-    if (r == LEDGER_PRESENT && memcmp(c.tail.bytes + CERT_KEY_ID_BYTES, ledger_index_digest(l),
-                                       LEDGER_INDEX_DIGEST) != 0)
+    if (r == LEDGER_PRESENT &&
+            memcmp(ledger_checkpoint_index(&c), ledger_index_digest(l), LEDGER_INDEX_DIGEST) != 0)
         r = err_set(e, ERR_LEDGER, "%s: the newest checkpoint names another",
                 l->index_path[l->snapshot_file]);
     buf_done(&tail);
@@ -464,10 +464,15 @@ void ledger_close(struct ledger **pl)
 
 static int add_one(struct ledger *l, const struct ledger_entry *entry, struct err *e)
 {
-    if (l->group.len + LEDGER_ENTRY_FIXED + entry->tail.len + LEDGER_HASH_BYTES >
+    if (l->group.len + LEDGER_ENTRY_FIXED + entry->tail.len + LEDGER_GROUP_END >
             LEDGER_GROUP_BYTES_MAX)
         return err_set(e, ERR_UNAVAILABLE, "too many certificates wait for the disk");
-    return ledger_entry_encode(entry, &l->group, e);
+    if (ledger_entry_encode(entry, &l->group, e) < 0)
+        return -1;
+    l->introducing |=
+            entry->type == LEDGER_CHECKPOINT &&
+            memcmp(ledger_checkpoint_writer(entry), ledger_writer(l), LEDGER_WRITER_BYTES) == 0;
+    return 0;
 }
 
 int ledger_add_all(
@@ -527,6 +532,8 @@ int ledger_commit(struct ledger *l, struct err *e)
         /* cannot fail: this process wrote it, and room is reserved */
         r = take_group(l, at, &group, e);
     }
+    l->introduced |= r == 0 && l->introducing;
+    l->introducing = false;
     l->group.len = LEDGER_GROUP_HEADER;
     l->waiting = 0;
     return r;

@@ -1,9 +1,11 @@
 /* The issuance ledger: every certificate this signer ever gave and every request it refused, append-only and chained.
  *
- * File: 32-byte header "KEYLINE-LEDGER\n\1" + 16 random bytes; then groups. A group is what was written and synced in one go:
- *   magic "KLG1" | u32 payload length | u32 entries | u32 0 | 8-byte check | payload | 32-byte chain
+ * File: 32-byte header "KEYLINE-LEDGER\n\2" + 16 random bytes; then groups. A group is what was written and synced in one go:
+ *   magic "KLG2" | u32 payload length | u32 entries | u32 0 | 8-byte check | payload | 64-byte signature | 32-byte chain
  *   check = first 8 bytes of SHA-256(previous chain || the 16 bytes before it): the length can be trusted
- *   chain = SHA-256(previous chain || header with check || payload); before the first group: SHA-256(file header)
+ *   digest = SHA-256(previous chain || header with check || payload); before the first group: SHA-256(file header)
+ *   signature = Ed25519 of the process that wrote it, over "keyline-ledger-group-v1\n" || digest (ledger_writer.h)
+ *   chain = SHA-256(digest || signature)
  * An entry in the payload:
  *   u32 tail length | u8 type | u8 flags | u8 reason | zero byte | job 16 | device 16 | u64 row | u64 Unix ms | SPKI SHA-256 32 | serial 16 | tail
  *   The types and their tails: enum ledger_type. All numbers big-endian.
@@ -15,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "hsm/cert.h"
+#include "hsm/ledger_writer.h"
 
 struct buf;
 struct err;
@@ -39,8 +42,9 @@ enum ledger_type {
 };
 #define LEDGER_KEY_FROM_SIGNER                                                                     \
     0x01 /* flag of an issued entry: the key was not born in the device */
-#define LEDGER_INDEX_DIGEST     32
-#define LEDGER_CHECKPOINT_FIXED (CERT_KEY_ID_BYTES + LEDGER_INDEX_DIGEST) /* then the signature */
+#define LEDGER_INDEX_DIGEST 32
+/* then the signature */
+#define LEDGER_CHECKPOINT_FIXED (CERT_KEY_ID_BYTES + LEDGER_INDEX_DIGEST + LEDGER_WRITER_BYTES)
 #define LEDGER_MARK_KEPT        0x02 /* of a checkpoint: the token has a mark of this ledger */
 #define LEDGER_ACCEPTED         0x04 /* of a checkpoint: a person vouched for what was there before it */
 
@@ -102,6 +106,11 @@ int ledger_add(struct ledger *l, const struct ledger_entry *entry, struct err *e
 int ledger_add_all(
         struct ledger *l, const struct ledger_entry *entries, size_t count, struct err *e);
 size_t ledger_waiting(const struct ledger *l);
+/* The key of this process. */
+const uint8_t *ledger_writer(const struct ledger *l);
+/* A checkpoint that names it is in the ledger or in the group to come. A group that is committed before is one that no later
+ * start believes (checkpoint_check()). */
+bool ledger_introduced(const struct ledger *l);
 /* Writes and syncs the group: all of it is durable, or none of it counts. ERR_DISK_FULL, ERR_IO: the ledger is as before.
  * When a sync failed the disk's state is unknown: then every later commit is ERR_LEDGER until the signer is restarted. */
 int ledger_commit(struct ledger *l, struct err *e);
@@ -151,6 +160,9 @@ const struct ledger_crl *ledger_last_crl(
 bool ledger_crl_complete(const struct ledger *l, const struct ledger_crl *crl);
 /* The two numbers of a list that is made now. */
 void ledger_crl_count(const struct ledger *l, struct ledger_crl *crl);
+/* What an entry of type LEDGER_CHECKPOINT names: the index in use, and the process that writes the groups behind it. */
+const uint8_t *ledger_checkpoint_index(const struct ledger_entry *entry);
+const uint8_t *ledger_checkpoint_writer(const struct ledger_entry *entry);
 /* The tail of an entry of type LEDGER_CRL; and what such an entry says. */
 void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL]);
 void ledger_crl_read(const struct ledger_entry *entry, struct ledger_crl *ret);
@@ -164,9 +176,13 @@ void ledger_refuse(struct ledger *l, const struct err *why);
 void ledger_state(const struct ledger *l, struct ledger_state *ret);
 /* LEDGER_PRESENT: this ledger has been in that state, or is. */
 int ledger_contains(struct ledger *l, const struct ledger_state *state, struct err *e);
-/* The newest checkpoint; ret->tail is appended to tail and borrowed from it. LEDGER_PRESENT, LEDGER_ABSENT or -1. */
+/* The newest checkpoint, which is the one that vouches for most: a copy of an older one stands behind it in vain. ret->tail is
+ * appended to tail and borrowed from it. LEDGER_PRESENT, LEDGER_ABSENT or -1. */
 int ledger_last_checkpoint(
         struct ledger *l, struct ledger_entry *ret, struct buf *tail, struct err *e);
+/* LEDGER_PRESENT: each group from there on was written by the process with this key. LEDGER_ABSENT: the one at *ret_at was not. */
+int ledger_written_by(struct ledger *l, uint64_t from, const uint8_t writer[LEDGER_WRITER_BYTES],
+        uint64_t *ret_at, struct err *e);
 /* Whether the ledger is known to be whole and the newest (checkpoint.h); nobody may get a first certificate before. */
 void ledger_vouch(struct ledger *l);
 bool ledger_vouched(const struct ledger *l);
@@ -179,7 +195,7 @@ uint64_t ledger_unsaved(const struct ledger *l);
 int ledger_save(const struct ledger *l, struct err *e);
 int ledger_saved(struct ledger *l, struct err *e);
 int ledger_settle(struct ledger *l, struct err *e);
-/* In the child: closes the ledger's file, so that its lock does not outlive the signer. */
+/* In the child: closes the ledger's file, so that its lock does not outlive the signer, and wipes its copy of the key. */
 void ledger_disown(struct ledger *l);
 /* Something of it is looked up in an index that is not in memory. */
 bool ledger_indexed(const struct ledger *l);

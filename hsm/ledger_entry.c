@@ -67,6 +67,16 @@ static bool tail_fits(const struct ledger_entry *entry)
     }
 }
 
+const uint8_t *ledger_checkpoint_index(const struct ledger_entry *entry)
+{
+    return entry->tail.bytes + CERT_KEY_ID_BYTES;
+}
+
+const uint8_t *ledger_checkpoint_writer(const struct ledger_entry *entry)
+{
+    return ledger_checkpoint_index(entry) + LEDGER_INDEX_DIGEST;
+}
+
 void ledger_crl_tail(const struct ledger_crl *crl, uint8_t ret[LEDGER_CRL_TAIL])
 {
     memcpy(ret, crl->ca, CERT_KEY_ID_BYTES);

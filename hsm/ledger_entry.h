@@ -12,6 +12,8 @@ struct ledger_group {
     size_t len;
     uint64_t entries; /* that are still to come */
     uint64_t place;   /* of what payload points to, in the file */
+    uint8_t digest[LEDGER_DIGEST_BYTES],
+            signature[LEDGER_SIGNATURE_BYTES]; /* of a group that was read */
 };
 
 /* Appends the entry. ERR_LIMIT when its tail is too long. */

@@ -22,8 +22,8 @@ enum {
     LOCK_TRIES = 50,
     LOCK_PAUSE_NS = 10000000, /* half a second in all */
 };
-static const uint8_t file_magic[16] = "KEYLINE-LEDGER\n\1";
-static const uint8_t group_magic[4] = "KLG1";
+static const uint8_t file_magic[16] = "KEYLINE-LEDGER\n\2"; /* the last byte: the format */
+static const uint8_t group_magic[4] = "KLG2";
 
 /* SHA-256(chain || bytes) */
 static int chain_hash(const struct ledger_file *f, const uint8_t chain[LEDGER_HASH_BYTES],
@@ -122,14 +122,16 @@ static int look_for_nothing(const struct ledger_file *f, uint64_t at, uint64_t l
 }
 
 static int open_group(const struct ledger_file *f, const struct buf *g, uint64_t at,
-        struct ledger_group *ret, struct err *e)
+        const uint8_t digest[LEDGER_DIGEST_BYTES], struct ledger_group *ret, struct err *e)
 {
     *ret = (struct ledger_group){
             .payload = g->data + LEDGER_GROUP_HEADER,
-            .len = g->len - LEDGER_GROUP_HEADER - LEDGER_HASH_BYTES,
+            .len = g->len - LEDGER_GROUP_HEADER - LEDGER_GROUP_END,
             .entries = ledger_get_be(g->data + 8, 4),
             .place = at + LEDGER_GROUP_HEADER,
     };
+    memcpy(ret->digest, digest, sizeof ret->digest);
+    memcpy(ret->signature, ret->payload + ret->len, sizeof ret->signature);
     if (ret->entries > ret->len / LEDGER_ENTRY_FIXED ||
             ret->place + ret->len > LEDGER_INDEX_PLACE_MAX)
         return ledger_file_damaged(
@@ -140,7 +142,7 @@ static int open_group(const struct ledger_file *f, const struct buf *g, uint64_t
 int ledger_file_group(const struct ledger_file *f, struct ledger_head *head, uint64_t size,
         struct buf *g, struct ledger_group *ret, enum ledger_group_state *ret_state, struct err *e)
 {
-    uint8_t header[LEDGER_GROUP_HEADER], hash[LEDGER_HASH_BYTES], *at;
+    uint8_t header[LEDGER_GROUP_HEADER], hash[LEDGER_HASH_BYTES], digest[LEDGER_DIGEST_BYTES], *at;
     uint64_t left = size - head->at, total;
 
     *ret_state = LEDGER_GROUP_TORN;
@@ -150,7 +152,7 @@ int ledger_file_group(const struct ledger_file *f, struct ledger_head *head, uin
     if (ledger_file_read(f, head->at, header, sizeof header, e) < 0 ||
             chain_hash(f, head->chain, header, GROUP_FACTS, hash, e) < 0)
         return -1;
-    total = LEDGER_GROUP_HEADER + ledger_get_be(header + 4, 4) + LEDGER_HASH_BYTES;
+    total = LEDGER_GROUP_HEADER + ledger_get_be(header + 4, 4) + LEDGER_GROUP_END;
     if (memcmp(hash, header + GROUP_FACTS, CHECK) != 0 ||
             memcmp(header, group_magic, sizeof group_magic) != 0 || total > LEDGER_GROUP_BYTES_MAX)
         return look_for_nothing(f, head->at, left, g, ret_state, e);
@@ -160,14 +162,16 @@ int ledger_file_group(const struct ledger_file *f, struct ledger_head *head, uin
             ledger_file_read(f, head->at, at, (size_t)total, e) < 0)
         return -1;
     g->len = (size_t)total;
-    if (chain_hash(f, head->chain, at, g->len - LEDGER_HASH_BYTES, hash, e) < 0)
+    if (chain_hash(f, head->chain, at, g->len - LEDGER_GROUP_END, digest, e) < 0 ||
+            chain_hash(f, digest, at + g->len - LEDGER_GROUP_END, LEDGER_SIGNATURE_BYTES, hash, e) <
+                    0)
         return -1;
     if (memcmp(hash, at + g->len - LEDGER_HASH_BYTES, LEDGER_HASH_BYTES) != 0) {
         if (total < left || !has_unwritten_sector(at, g->len, head->at))
             *ret_state = LEDGER_GROUP_BAD;
         return 0;
     }
-    if (open_group(f, g, head->at, ret, e) < 0)
+    if (open_group(f, g, head->at, digest, ret, e) < 0)
         return -1;
     *ret_state = LEDGER_GROUP_GOOD;
     memcpy(head->chain, hash, sizeof hash);
@@ -223,8 +227,13 @@ static int start_file(struct ledger_file *f, uint8_t header[LEDGER_FILE_HEADER],
 static int use_header(
         struct ledger_file *f, const uint8_t header[LEDGER_FILE_HEADER], struct err *e)
 {
-    if (memcmp(header, file_magic, sizeof file_magic) != 0)
-        return ledger_file_damaged(f, 0, "this is not a ledger, or one of a newer Keyline", e);
+    size_t format = sizeof file_magic - 1;
+
+    if (memcmp(header, file_magic, format) != 0)
+        return ledger_file_damaged(f, 0, "this is not a ledger", e);
+    if (header[format] != file_magic[format])
+        return err_set(e, ERR_LEDGER, "%s: a ledger of format %u; this Keyline reads %u alone",
+                f->path, header[format], file_magic[format]);
     if (EVP_Digest(header, LEDGER_FILE_HEADER, f->start.chain, NULL, EVP_sha256(), NULL) != 1)
         return err_set(e, ERR_NOMEM, "no digest can be made");
     f->start.at = LEDGER_FILE_HEADER;
@@ -295,7 +304,7 @@ int ledger_file_open(struct ledger_file *f, const char *path, struct err *e)
     f->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (f->fd < 0)
         return err_set_errno(e, errno, "open the ledger %s", path);
-    return take_lock(f, e) < 0 ? -1 : read_header(f, e);
+    return take_lock(f, e) < 0 || ledger_writer_new(&f->writer, e) < 0 ? -1 : read_header(f, e);
 }
 
 void ledger_file_close(struct ledger_file *f)
@@ -303,17 +312,18 @@ void ledger_file_close(struct ledger_file *f)
     if (f->fd >= 0)
         close(f->fd);
     EVP_MD_CTX_free(f->md);
+    ledger_writer_free(&f->writer);
     free(f->path);
     *f = (struct ledger_file){.fd = -1};
 }
 
 /* ---- writing */
 
-/* Turns header room and payload into a whole group; hash: its chain value. */
+/* Turns header room and payload into a whole, signed group; hash: its chain value. */
 static int finish_group(const struct ledger_file *f, struct buf *group, size_t entries,
         uint8_t hash[LEDGER_HASH_BYTES], struct err *e)
 {
-    uint8_t *header = group->data;
+    uint8_t *header = group->data, digest[LEDGER_DIGEST_BYTES], signature[LEDGER_SIGNATURE_BYTES];
 
     memcpy(header, group_magic, sizeof group_magic);
     ledger_put_be(header + 4, 4, group->len - LEDGER_GROUP_HEADER);
@@ -322,7 +332,10 @@ static int finish_group(const struct ledger_file *f, struct buf *group, size_t e
     if (chain_hash(f, f->end.chain, header, GROUP_FACTS, hash, e) < 0)
         return -1;
     memcpy(header + GROUP_FACTS, hash, CHECK);
-    if (chain_hash(f, f->end.chain, header, group->len, hash, e) < 0)
+    if (chain_hash(f, f->end.chain, header, group->len, digest, e) < 0 ||
+            ledger_writer_sign(f->writer, digest, signature, e) < 0 ||
+            chain_hash(f, digest, signature, sizeof signature, hash, e) < 0 ||
+            buf_append(group, signature, sizeof signature, e) < 0)
         return -1;
     return buf_append(group, hash, LEDGER_HASH_BYTES, e);
 }

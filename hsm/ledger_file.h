@@ -9,6 +9,7 @@
 #define LEDGER_HASH_BYTES   32
 #define LEDGER_FILE_HEADER  32
 #define LEDGER_GROUP_HEADER 24 /* its facts and the check over them */
+#define LEDGER_GROUP_END    (LEDGER_SIGNATURE_BYTES + LEDGER_HASH_BYTES)
 /* far above what one round of the event loop collects; bounds memory when reading */
 #define LEDGER_GROUP_BYTES_MAX (4u << 20)
 
@@ -23,7 +24,8 @@ struct ledger_file {
     struct ledger_head start; /* behind the header */
     struct ledger_head end;   /* of what is durable */
     EVP_MD_CTX *md;
-    bool broken; /* a sync failed: nothing more is written */
+    struct ledger_writer *writer; /* NULL: for reading only */
+    bool broken;                  /* a sync failed: nothing more is written */
 };
 enum ledger_group_state {
     LEDGER_GROUP_GOOD,
@@ -31,7 +33,8 @@ enum ledger_group_state {
     LEDGER_GROUP_BAD,
 };
 
-/* Opens or creates it and locks it; `end` stands behind the header. ERR_BAD_STATE, ERR_LEDGER. Close it also after a failure. */
+/* Opens or creates it, locks it, and makes the key of this process; `end` stands behind the header. ERR_BAD_STATE, ERR_LEDGER.
+ * Close it also after a failure. */
 int ledger_file_open(struct ledger_file *f, const char *path, struct err *e);
 /* The same without lock and for reading only. ERR_NOT_FOUND; ERR_LEDGER when it has no header yet. */
 int ledger_file_open_read(struct ledger_file *f, const char *path, struct err *e);

@@ -22,6 +22,7 @@ struct ledger {
     bool index_lost;                          /* a start makes it anew */
     char *index_path[LEDGER_INDEX_FILES];
     bool vouched;
+    bool introduced, introducing; /* by a durable group; by the one to come */
     struct err fault; /* why nothing more is written and nothing can be looked up; or none */
     struct buf group; /* LEDGER_GROUP_HEADER bytes of room, then the payload to come */
     size_t waiting;

@@ -105,6 +105,7 @@ void ledger_disown(struct ledger *l)
 {
     close(l->file.fd);
     l->file.fd = -1;
+    ledger_writer_free(&l->file.writer);
 }
 
 const uint8_t *ledger_index_digest(const struct ledger *l)

@@ -77,7 +77,7 @@ typedef int (*entry_fn)(void *ctx, uint64_t place, const struct ledger_entry *en
 
 /* Reads the group at the head of a file that ends at `size`. */
 static int read_group(struct reading *r, uint64_t size, entry_fn fn, void *ctx,
-        enum ledger_group_state *ret, struct err *e)
+        struct ledger_group *ret_group, enum ledger_group_state *ret, struct err *e)
 {
     struct ledger_group group;
     struct ledger_entry entry;
@@ -93,6 +93,7 @@ static int read_group(struct reading *r, uint64_t size, entry_fn fn, void *ctx,
         return 0;
     if (ledger_tally_reserve(&r->tally, (size_t)group.entries, e) < 0)
         return -1;
+    *ret_group = group;
     ledger_tally_group(&r->tally, at);
     while ((more = ledger_group_next(&group, &entry, &place)) > 0) {
         ledger_tally_add(&r->tally, &entry, place);
@@ -173,8 +174,8 @@ static int check_sums(const struct reading *r, const struct ledger *l, struct er
     int same = a->counts.issued == b->counts.issued && a->counts.refused == b->counts.refused &&
                a->counts.revoked == b->counts.revoked && a->counts.groups == b->counts.groups &&
                a->crl_number == b->crl_number && a->checkpoint == b->checkpoint &&
-               a->job_count == b->job_count && a->revoked_count == b->revoked_count &&
-               a->block_count == b->block_count;
+               a->vouched == b->vouched && a->job_count == b->job_count &&
+               a->revoked_count == b->revoked_count && a->block_count == b->block_count;
 
     for (size_t i = 0; same && i < a->job_count; i++)
         same = memcmp(a->jobs[i].job, b->jobs[i].job, LEDGER_ID_BYTES) == 0 &&
@@ -196,11 +197,12 @@ static int advance(struct ledger_scrub *s, size_t bytes, struct err *e)
     const struct ledger_file *f = &s->l->file;
     uint64_t until = s->r.head.at + bytes;
     enum ledger_group_state state;
+    struct ledger_group group;
 
     /* not what the kernel remembers: what the disk has */
     posix_fadvise(f->fd, (off_t)s->r.head.at, (off_t)bytes, POSIX_FADV_DONTNEED);
     while (s->r.head.at < f->end.at && s->r.head.at < until) {
-        if (read_group(&s->r, f->end.at, check_entry, s->l, &state, e) < 0)
+        if (read_group(&s->r, f->end.at, check_entry, s->l, &group, &state, e) < 0)
             return -1;
         if (state == LEDGER_GROUP_TORN)
             return ledger_file_damaged(f, s->r.head.at, "a group is not whole any more", e);
@@ -239,15 +241,42 @@ struct verify {
     ledger_verify_fn fn;
     void *ctx;
     const uint8_t *id;
+    uint64_t vouched; /* bytes, by the newest checkpoint; 0: there was none */
+    uint8_t writer[LEDGER_WRITER_BYTES];
+    uint64_t foreign;
 };
 
 static int tell(void *ctx, uint64_t place, const struct ledger_entry *entry, struct err *e)
 {
-    const struct verify *v = ctx;
+    struct verify *v = ctx;
 
-    if (!v->fn || v->fn(v->ctx, v->id, entry, e) == 0)
+    if (v->fn && v->fn(v->ctx, v->id, entry, e) < 0)
+        return err_context(e, "the entry at byte %llu", (unsigned long long)place);
+    if (entry->type != LEDGER_CHECKPOINT || entry->row <= v->vouched)
         return 0;
-    return err_context(e, "the entry at byte %llu", (unsigned long long)place);
+    v->vouched = entry->row;
+    memcpy(v->writer, ledger_checkpoint_writer(entry), sizeof v->writer);
+    if (entry->flags & LEDGER_ACCEPTED && v->foreign < entry->row)
+        v->foreign = 0;
+    return 0;
+}
+
+/* A process comes with a checkpoint, in the first group that it writes: so the group is read before its writer is known. */
+static int verify_group(struct reading *r, struct verify *v, uint64_t size,
+        enum ledger_group_state *ret, struct err *e)
+{
+    struct ledger_group group;
+    uint64_t at = r->head.at;
+    struct err why = {0};
+
+    if (read_group(r, size, tell, v, &group, ret, e) < 0)
+        return -1;
+    if (*ret != LEDGER_GROUP_GOOD || v->foreign ||
+            (v->vouched &&
+                    ledger_writer_check(v->writer, group.digest, group.signature, &why) == 0))
+        return 0;
+    v->foreign = at;
+    return !why.id || why.id == ERR_SIGNATURE ? 0 : err_set(e, why.id, "%s", why.msg);
 }
 
 int ledger_verify(const char *path, ledger_verify_fn fn, void *ctx, struct ledger_verified *ret,
@@ -256,7 +285,7 @@ int ledger_verify(const char *path, ledger_verify_fn fn, void *ctx, struct ledge
     enum ledger_group_state state = LEDGER_GROUP_GOOD;
     struct reading r = {0};
     struct ledger_file f;
-    struct verify v = {fn, ctx, NULL};
+    struct verify v = {.fn = fn, .ctx = ctx};
     uint64_t size;
     int result = -1;
 
@@ -265,9 +294,10 @@ int ledger_verify(const char *path, ledger_verify_fn fn, void *ctx, struct ledge
         goto out;
     v.id = f.start.chain;
     while (r.head.at < size && state == LEDGER_GROUP_GOOD)
-        if (read_group(&r, size, tell, &v, &state, e) < 0)
+        if (verify_group(&r, &v, size, &state, e) < 0)
             goto out;
-    *ret = (struct ledger_verified){r.tally.counts, r.checkpoints, r.head.at, size - r.head.at};
+    *ret = (struct ledger_verified){
+            r.tally.counts, r.checkpoints, r.head.at, size - r.head.at, v.foreign};
     result = 0;
 out:
     end(&r);

@@ -20,6 +20,9 @@ struct ledger_verified {
     uint64_t checkpoints;
     uint64_t bytes; /* that fit together */
     uint64_t torn;  /* behind them: an append that is being made, or was cut off */
+    uint64_t
+            foreign; /* the first group that was not written by the process that the newest checkpoint before it names, nor
+                         taken by a person later (LEDGER_ACCEPTED); 0: there is none */
 };
 /* Called with each entry that the chain covers, in order; -1 with e set ends the verification. */
 typedef int (*ledger_verify_fn)(

@@ -134,6 +134,15 @@ static void add_crl(struct ledger_tally *t, const struct ledger_entry *entry)
     ledger_crl_read(entry, &ca_of(t, entry->tail.bytes)->crl);
 }
 
+/* A genuine one that is put behind a newer one again is none that counts. */
+static void add_checkpoint(struct ledger_tally *t, const struct ledger_entry *entry, uint64_t place)
+{
+    if (t->checkpoint && entry->row <= t->vouched)
+        return;
+    t->checkpoint = place;
+    t->vouched = entry->row;
+}
+
 /* ---- revoked certificates */
 
 struct revoked_search {
@@ -256,7 +265,7 @@ void ledger_tally_add(struct ledger_tally *t, const struct ledger_entry *entry, 
         job_of(t, entry)->withdrawn = true;
         break;
     case LEDGER_CHECKPOINT:
-        t->checkpoint = place;
+        add_checkpoint(t, entry, place);
         break;
     case LEDGER_KEY_MADE:
         job_of(t, entry)->keys_made++;
@@ -312,7 +321,7 @@ bool ledger_tally_had(const struct ledger_tally *t, const uint8_t device[LEDGER_
 struct sums {
     uint64_t layout;
     struct ledger_counts counts;
-    uint64_t crl_number, checkpoint, jobs, revoked, cas, blocks;
+    uint64_t crl_number, checkpoint, vouched, jobs, revoked, cas, blocks;
 };
 
 int ledger_tally_encode(const struct ledger_tally *t, struct buf *out, struct err *e)
@@ -321,6 +330,7 @@ int ledger_tally_encode(const struct ledger_tally *t, struct buf *out, struct er
             .counts = t->counts,
             .crl_number = t->crl_number,
             .checkpoint = t->checkpoint,
+            .vouched = t->vouched,
             .jobs = t->job_count,
             .revoked = t->revoked_count,
             .cas = t->ca_count,
@@ -378,6 +388,7 @@ int ledger_tally_decode(struct ledger_tally *t, const uint8_t *bytes, size_t len
     t->counts = s.counts;
     t->crl_number = s.crl_number;
     t->checkpoint = s.checkpoint;
+    t->vouched = s.vouched;
     at = take(t->jobs, sizeof *t->jobs, s.jobs, at);
     at = take(t->revoked, sizeof *t->revoked, s.revoked, at);
     at = take(t->cas, sizeof *t->cas, s.cas, at);

@@ -15,7 +15,8 @@ struct ledger_ca {
 struct ledger_tally {
     struct ledger_counts counts;
     uint64_t crl_number;
-    uint64_t checkpoint;   /* where the newest one is; 0: there is none */
+    uint64_t checkpoint;   /* where the newest one is, which vouches for most; 0: there is none */
+    uint64_t vouched;      /* the bytes that it vouches for */
     struct ledger_ca *cas; /* a handful */
     size_t ca_count, ca_cap;
     struct ledger_job *jobs;

@@ -21,8 +21,10 @@ static int see(void *ctx, const uint8_t id[32], const struct ledger_entry *entry
 
     if (entry->type != LEDGER_CHECKPOINT)
         return 0;
-    s->signed_bytes = entry->row;
-    s->signed_ms = entry->time_ms;
+    if (entry->row > s->signed_bytes) {
+        s->signed_bytes = entry->row;
+        s->signed_ms = entry->time_ms;
+    }
     s->accepted += (entry->flags & LEDGER_ACCEPTED) != 0;
     return checkpoint_verify(entry, id, &s->cas, e);
 }
@@ -44,6 +46,10 @@ static void print(const char *path, const struct ledger_verified *v, const struc
     } else {
         puts("checkpoints  none: the CA key never vouched for it");
     }
+    if (v->counts.groups)
+        printf("groups       %llu, each written by the signer that the checkpoint before it "
+               "names%s\n",
+                (unsigned long long)v->counts.groups, s->accepted ? ", or accepted" : "");
     if (s->accepted)
         printf("accepted     %llu times by a person (signerd --accept-ledger)\n",
                 (unsigned long long)s->accepted);
@@ -60,10 +66,19 @@ int signer_verify(const struct paths *p, struct err *e)
     int r = -1;
 
     paths_get(p, PATH_LEDGER, path);
-    if (ca_set_load(p, &s.cas, e) == 0 && ledger_verify(path, see, &s, &v, e) == 0) {
-        print(path, &v, &s);
-        r = 0;
+    if (ca_set_load(p, &s.cas, e) < 0 || ledger_verify(path, see, &s, &v, e) < 0)
+        goto out;
+    if (v.foreign) {
+        err_set(e, ERR_LEDGER,
+                "%s: added to without the signer: the group at byte %llu was not written by the "
+                "one "
+                "that the newest checkpoint before it names, and no person accepted it",
+                path, (unsigned long long)v.foreign);
+        goto out;
     }
+    print(path, &v, &s);
+    r = 0;
+out:
     ca_set_done(&s.cas);
     return r;
 }

@@ -15,7 +15,16 @@
 #include "tests/fuzz/fuzz.h"
 
 /* hsm/ledger.h, written down a second time on purpose: what checks a chain must not be what made it. */
-enum { HEADER = 32, FACTS = 16, CHECK = 8, GROUP_HEADER = FACTS + CHECK, HASH = 32, SECTOR = 512 };
+enum {
+    HEADER = 32,
+    FACTS = 16,
+    CHECK = 8,
+    GROUP_HEADER = FACTS + CHECK,
+    SIGNATURE = 64,
+    HASH = 32,
+    GROUP_END = SIGNATURE + HASH,
+    SECTOR = 512
+};
 
 static size_t be32(const uint8_t *at)
 {
@@ -31,26 +40,36 @@ static void hash2(const uint8_t chain[HASH], const uint8_t *bytes, size_t len, u
             EVP_DigestUpdate(c, bytes, len) == 1 && EVP_DigestFinal_ex(c, ret, NULL) == 1);
 }
 
+/* The chain behind a group of len bytes with the signature that follows them. */
+static void hash_group(
+        const uint8_t chain[HASH], const uint8_t *group, size_t len, uint8_t ret[HASH])
+{
+    uint8_t digest[HASH];
+
+    hash2(chain, group, len, digest);
+    hash2(digest, group + len, SIGNATURE, ret);
+}
+
 /* The bytes that a chain without a fault covers; 0 when there is not even a header. ret_chain: its last hash. */
 static size_t whole_chain(const uint8_t *data, size_t size, uint8_t ret_chain[HASH])
 {
     uint8_t hash[HASH];
     size_t at = HEADER;
 
-    if (size < HEADER || memcmp(data, "KEYLINE-LEDGER\n\1", 16) != 0)
+    if (size < HEADER || memcmp(data, "KEYLINE-LEDGER\n\2", 16) != 0)
         return 0;
     SHA256(data, HEADER, ret_chain);
-    while (size - at >= GROUP_HEADER + HASH) {
+    while (size - at >= GROUP_HEADER + GROUP_END) {
         size_t len = GROUP_HEADER + be32(data + at + 4);
 
         hash2(ret_chain, data + at, FACTS, hash);
-        if (memcmp(hash, data + at + FACTS, CHECK) != 0 || len > size - at - HASH)
+        if (memcmp(hash, data + at + FACTS, CHECK) != 0 || len > size - at - GROUP_END)
             break;
-        hash2(ret_chain, data + at, len, hash);
-        if (memcmp(hash, data + at + len, HASH) != 0)
+        hash_group(ret_chain, data + at, len, hash);
+        if (memcmp(hash, data + at + len + SIGNATURE, HASH) != 0)
             break;
         memcpy(ret_chain, hash, HASH);
-        at += len + HASH;
+        at += len + GROUP_END;
     }
     return at;
 }
@@ -71,7 +90,7 @@ static bool unfinished(const uint8_t *rest, size_t size, size_t place, const uin
     hash2(chain, rest, FACTS, hash);
     if (memcmp(hash, rest + FACTS, CHECK) != 0)
         return false;
-    if (GROUP_HEADER + be32(rest + 4) + HASH > size)
+    if (GROUP_HEADER + be32(rest + 4) + GROUP_END > size)
         return true;
     for (; at < size; at += SECTOR)
         if (memcmp(rest + at, unwritten, size - at < SECTOR ? size - at : SECTOR) == 0)
@@ -177,20 +196,21 @@ static void chain_again(uint8_t *data, size_t size)
     if (size < HEADER)
         return;
     SHA256(data, HEADER, chain);
-    while (size - at >= GROUP_HEADER + HASH) {
+    while (size - at >= GROUP_HEADER + GROUP_END) {
         size_t len = GROUP_HEADER + be32(data + at + 4);
 
-        if (len > size - at - HASH) { /* it would be an unfinished one: let it end with the file */
-            len = size - at - HASH;
+        if (len > size - at -
+                          GROUP_END) { /* it would be an unfinished one: let it end with the file */
+            len = size - at - GROUP_END;
             data[at + 4] = data[at + 5] = 0;
             data[at + 6] = (uint8_t)((len - GROUP_HEADER) >> 8);
             data[at + 7] = (uint8_t)(len - GROUP_HEADER);
         }
         hash2(chain, data + at, FACTS, hash);
         memcpy(data + at + FACTS, hash, CHECK);
-        hash2(chain, data + at, len, chain);
-        memcpy(data + at + len, chain, HASH);
-        at += len + HASH;
+        hash_group(chain, data + at, len, chain);
+        memcpy(data + at + len + SIGNATURE, chain, HASH);
+        at += len + GROUP_END;
     }
 }
 

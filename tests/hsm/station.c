@@ -311,9 +311,8 @@ void station_wait_vouched(struct station *s)
 {
     for (int i = 0; i < 2000; i++) {
         json_t *o = station_status(s);
-        const char *by = json_string_value(
-                json_object_get(json_object_get(o, "ledger"), "rollback_protection"));
-        bool vouched = by && strcmp(by, "unknown") != 0;
+        bool vouched = json_integer_value(
+                               json_object_get(json_object_get(o, "ledger"), "signed_bytes")) > 0;
 
         json_decref(o);
         if (vouched)

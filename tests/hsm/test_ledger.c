@@ -265,6 +265,11 @@ static void every_flipped_byte_is_refused(void **state)
     refused(ledger_open(path, &l, &e), LEDGER);
     write_file("SQLite format 3\0 and so on and so forth", 39);
     refused(ledger_open(path, &l, &e), LEDGER);
+    /* of a Keyline before the groups were signed, or of one to come */
+    whole.data[15] = 1;
+    write_file(whole.data, whole.len);
+    assert_int_equal(ledger_open(path, &l, &e), -1);
+    assert_non_null(strstr(e.msg, "a ledger of format 1"));
     buf_done(&whole);
     buf_done(&after);
 }

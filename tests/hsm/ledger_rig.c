@@ -1,0 +1,134 @@
+/* A station whose ledger is looked at, exchanged and rewritten from outside. */
+#include "tests/hsm/ledger_rig.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "base/file.h"
+#include "hsm/ledger.h"
+
+struct station rig;
+char rig_path[PATH_MAX];
+
+int rig_setup(void **state)
+{
+    (void)state;
+    station_open(&rig, NULL);
+    station_config(&rig, "mark_every_s = 0\n");
+    paths_get(&rig.paths, PATH_LEDGER, rig_path);
+    return 0;
+}
+
+int rig_teardown(void **state)
+{
+    (void)state;
+    station_close(&rig);
+    return 0;
+}
+
+void rig_rest_ms(unsigned ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
+}
+
+int rig_issue(size_t i, struct err *e)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT;
+    bool fresh;
+    int r = station_issue(&rig, i, key, &cert, &fresh, e);
+
+    buf_done(&cert);
+    EVP_PKEY_free(key);
+    return r;
+}
+
+json_int_t rig_number(const char *name)
+{
+    json_t *status = station_status(&rig);
+    json_int_t n = json_integer_value(json_object_get(json_object_get(status, "ledger"), name));
+
+    json_decref(status);
+    return n;
+}
+
+/* Until the token's mark says what the ledger is. */
+void rig_wait_marked(void)
+{
+    for (int i = 0; rig_number("marked_bytes") != rig_number("bytes"); i++) {
+        assert_true(i < 500);
+        rig_rest_ms(20);
+    }
+}
+
+void rig_read(struct buf *out)
+{
+    struct err e = {0};
+
+    buf_reset(out);
+    ok(file_read(rig_path, 16u << 20, out, &e));
+}
+
+void rig_write(const struct buf *b)
+{
+    struct err e = {0};
+
+    ok(file_write(rig_path, b->data, b->len, 0640, &e));
+}
+
+/* The signer runs and answers, but gives no certificate, and says why. */
+void rig_refuses(const char *part)
+{
+    struct err e = {0};
+    json_t *status, *error;
+
+    refused(rig_issue(40, &e), LEDGER);
+    status = station_status(&rig);
+    error = json_object_get(status, "error");
+    assert_string_equal(json_string_value(json_object_get(error, "name")), "Ledger");
+    assert_non_null(strstr(json_string_value(json_object_get(error, "message")), part));
+    json_decref(status);
+}
+
+int rig_accept(void)
+{
+    return station_run((const char *[]){SIGNERD, "--accept-ledger", NULL});
+}
+
+int rig_start_fails(void)
+{
+    return station_run((const char *[]){SIGNERD, NULL});
+}
+
+uint32_t rig_be32(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* The first issued entry of a ledger. */
+uint8_t *rig_first_issued(struct buf *b)
+{
+    size_t at = 32;
+
+    while (b->data[at + 24 + 4] != LEDGER_ISSUED)
+        at += RIG_GROUP_HEADER + rig_be32(b->data + at + 4) + RIG_GROUP_END;
+    return b->data + at + 24;
+}
+
+/* The last group: a checkpoint alone, about all that is before it. */
+bool rig_signed_to_the_end(void)
+{
+    struct buf b = BUF_INIT;
+    size_t at = 32, last = 32;
+    uint8_t *entry;
+    bool yes;
+
+    rig_read(&b);
+    for (; at < b.len; at += RIG_GROUP_HEADER + rig_be32(b.data + at + 4) + RIG_GROUP_END)
+        last = at;
+    entry = b.data + last + 24;
+    yes = at == b.len && rig_be32(b.data + last + 8) == 1 && entry[4] == LEDGER_CHECKPOINT &&
+          rig_be32(entry + 8 + 32 + 4) == last;
+    buf_done(&b);
+    return yes;
+}
+

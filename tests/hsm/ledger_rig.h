@@ -1,0 +1,33 @@
+/* A station of a test's own whose ledger is looked at, exchanged and rewritten from outside. */
+#pragma once
+#include <stdbool.h>
+#include "tests/hsm/station.h"
+
+extern struct station rig;
+extern char rig_path[PATH_MAX]; /* of its ledger */
+
+/* A group of the ledger: header, payload, end (hsm/ledger.h, written down a second time on purpose). */
+enum { RIG_FILE_HEADER = 32, RIG_GROUP_HEADER = 24, RIG_ENTRY = 104, RIG_SIGNATURE = 64, RIG_GROUP_END = RIG_SIGNATURE + 32 };
+
+/* For cmocka. The token's mark is written as often as there is something new. */
+int rig_setup(void **state);
+int rig_teardown(void **state);
+void rig_rest_ms(unsigned ms);
+/* A certificate for row i, with a new key. */
+int rig_issue(size_t i, struct err *e);
+/* A number that the signer's status says of its ledger. */
+json_int_t rig_number(const char *name);
+/* Until the token's mark says what the ledger is. */
+void rig_wait_marked(void);
+void rig_read(struct buf *out);
+void rig_write(const struct buf *b);
+/* The signer runs and answers, but gives no certificate, and its reason has this part. */
+void rig_refuses(const char *part);
+/* The exit status of signerd --accept-ledger, and of a signerd that cannot start. */
+int rig_accept(void);
+int rig_start_fails(void);
+uint32_t rig_be32(const uint8_t *at);
+/* The first issued entry of a ledger. */
+uint8_t *rig_first_issued(struct buf *b);
+/* The last group is a checkpoint alone, about all that is before it. */
+bool rig_signed_to_the_end(void);

@@ -57,7 +57,9 @@ static int follow_supervisor(struct err *e)
     return 0;
 }
 
-static int end_on_signals(sd_event *event, struct err *e)
+/* on_end NULL: the loop ends with 0. */
+static int end_on_signals(
+        sd_event *event, sd_event_signal_handler_t on_end, void *ctx, struct err *e)
 {
     static const int ends[] = {SIGTERM, SIGINT};
     sigset_t set;
@@ -67,7 +69,7 @@ static int end_on_signals(sd_event *event, struct err *e)
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return err_set_errno(e, errno, "block signals");
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        int r = sd_event_add_signal(event, NULL, ends[i], NULL, NULL); /* no handler: ends with 0 */
+        int r = sd_event_add_signal(event, NULL, ends[i], on_end, ctx);
         if (r < 0)
             return err_set_errno(e, -r, "wait for signal %d", ends[i]);
     }
@@ -75,6 +77,12 @@ static int end_on_signals(sd_event *event, struct err *e)
 }
 
 int daemon_init(const char *program, sd_event **ret_event, struct err *e)
+{
+    return daemon_init_ending(program, NULL, NULL, ret_event, e);
+}
+
+int daemon_init_ending(const char *program, sd_event_signal_handler_t on_end, void *ctx,
+        sd_event **ret_event, struct err *e)
 {
     log_open(program);
     umask(027);
@@ -89,7 +97,7 @@ int daemon_init(const char *program, sd_event **ret_event, struct err *e)
     if (r < 0)
         return err_set_errno(e, -r, "make the event loop");
     /* The handlers first: a supervisor that dies from here on ends us in order. */
-    if (end_on_signals(event, e) < 0 || follow_supervisor(e) < 0) {
+    if (end_on_signals(event, on_end, ctx, e) < 0 || follow_supervisor(e) < 0) {
         sd_event_unref(event);
         return -1;
     }

@@ -104,5 +104,6 @@
 #define SUPERVISE_FIRST_MS     20u                 /* a crash costs its slot no more than a blink */
 #define SUPERVISE_BACKOFF_MS   5000u               /* what cannot start is tried often enough to need nobody */
 #define SUPERVISE_HEALTHY_MS   5000u               /* READY for so long: the next restart is quick again */
+#define LEDGER_FINISH_MS       3000u               /* a signer that stops lets the token sign for it; below the next */
 #define SUPERVISE_STOP_MS      5000u               /* between SIGTERM and SIGKILL */
 #define SUPERVISE_SIGNER_MS    5000u               /* then jobd starts without signerd, so that the screens say what is wrong */

@@ -14,8 +14,7 @@
 #define DAY_S 86400
 
 struct ca_watch {
-    const struct paths *paths;
-    const struct ca *active;
+    struct ca_watch_parts parts;
     char file[PATH_MAX], dir[PATH_MAX];
     sd_event_source *changes, *daily;
 };
@@ -36,7 +35,7 @@ static int on_day(sd_event_source *source, uint64_t usec, void *ctx)
     struct ca_watch *w = ctx;
 
     (void)usec;
-    look_at_expiry(w->active);
+    look_at_expiry(w->parts.active);
     sd_event_source_set_time_relative(source, DAY_S * UINT64_C(1000000));
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
@@ -45,48 +44,48 @@ static int on_day(sd_event_source *source, uint64_t usec, void *ctx)
 static int on_change(sd_event_source *source, const struct inotify_event *event, void *ctx)
 {
     struct ca_watch *w = ctx;
+    const struct ca *active = w->parts.active;
     struct ca_set now;
     struct err e = {0};
 
+    (void)source;
     if (!(event->mask & IN_Q_OVERFLOW) &&
             (!event->len || strcmp(event->name, strrchr(w->file, '/') + 1) != 0))
         return 0;
-    if (ca_set_load(w->paths, &now, &e) < 0) {
+    if (ca_set_load(w->parts.paths, &now, &e) < 0) {
         log_err(LOG_ERR, "ca-change-refused", &e);
         return 0;
     }
-    if (X509_cmp(now.active->cert, w->active->cert) != 0 ||
-            now.active->chain.len != w->active->chain.len) {
-        log_info("ca-changed", LOG_STR("old", w->active->subject_text),
+    if (X509_cmp(now.active->cert, active->cert) != 0 ||
+            now.active->chain.len != active->chain.len) {
+        log_info("ca-changed", LOG_STR("old", active->subject_text),
                 LOG_STR("new", now.active->subject_text));
-        sd_event_exit(sd_event_source_get_event(source), EXIT_SUCCESS);
+        w->parts.on_changed(w->parts.ctx);
     }
     ca_set_done(&now);
     return 0;
 }
 
-int ca_watch_open(sd_event *event, const struct paths *p, const struct ca *active,
-        struct ca_watch **ret, struct err *e)
+int ca_watch_open(const struct ca_watch_parts *p, struct ca_watch **ret, struct err *e)
 {
     struct ca_watch *w = calloc(1, sizeof *w);
     int r;
 
     if (!w)
         return err_set(e, ERR_NOMEM, "no memory for watching the CA");
-    w->paths = p;
-    w->active = active;
-    paths_get(p, PATH_CA_CHAIN, w->file);
+    w->parts = *p;
+    paths_get(p->paths, PATH_CA_CHAIN, w->file);
     memcpy(w->dir, w->file, sizeof w->dir);
     *strrchr(w->dir, '/') = '\0';
-    r = sd_event_add_inotify(event, &w->changes, w->dir, IN_MOVED_TO | IN_ONLYDIR, on_change, w);
+    r = sd_event_add_inotify(p->event, &w->changes, w->dir, IN_MOVED_TO | IN_ONLYDIR, on_change, w);
     if (r >= 0)
         r = sd_event_add_time_relative(
-                event, &w->daily, CLOCK_MONOTONIC, DAY_S * UINT64_C(1000000), 0, on_day, w);
+                p->event, &w->daily, CLOCK_MONOTONIC, DAY_S * UINT64_C(1000000), 0, on_day, w);
     if (r < 0) {
         ca_watch_close(&w);
         return err_set_errno(e, -r, "watch the CA");
     }
-    look_at_expiry(active);
+    look_at_expiry(p->active);
     *ret = w;
     return 0;
 }

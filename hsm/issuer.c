@@ -40,6 +40,7 @@ struct issuer {
     struct idle *commit; /* then the group is as large as it gets */
     struct issuance *under_way;
     uint64_t refused;
+    bool finishing;
     int64_t refusals_full_ms; /* when the right to record refusals is whole again */
     struct latency latency;
 };
@@ -53,6 +54,11 @@ static int check_vouched(const struct issuer *s, struct err *e)
                    ? 0
                    : err_set(e, ERR_UNAVAILABLE,
                              "the token has not vouched for the ledger yet: try again in a moment");
+}
+
+static int check_open(const struct issuer *s, struct err *e)
+{
+    return s->finishing ? err_set(e, ERR_UNAVAILABLE, "the signer stops") : 0;
 }
 
 /* A peer that asks and asks while the token is slow must not fill the memory. */
@@ -367,7 +373,7 @@ int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_do
 
     if (!q)
         return err_set(e, ERR_NOMEM, "no memory for a request");
-    if (request_check(&s->parts.rules, request, q, &why) == 0 &&
+    if (check_open(s, &why) == 0 && request_check(&s->parts.rules, request, q, &why) == 0 &&
             birth_check_origin(s->parts.ledger, q, &why) == 0)
         r = decide(s, q, done, ctx, &why);
     if (r < 0 && q->ticket && is_refusal(&why))
@@ -432,7 +438,8 @@ int issuer_make_key(struct issuer *s, const struct signer_make_key *request, sig
 
     if (!q)
         return err_set(e, ERR_NOMEM, "no memory for a request");
-    if (request_check_authority(&s->parts.rules, &request->q, q, &why) == 0 &&
+    if (check_open(s, &why) == 0 &&
+            request_check_authority(&s->parts.rules, &request->q, q, &why) == 0 &&
             check_birth(s, q, request, &type, &why) == 0)
         r = begin_birth(s, q, request, type, done, ctx, &why);
     if (r < 0 && q->ticket && is_refusal(&why))
@@ -488,7 +495,7 @@ int issuer_revoke(
 
     uuid_bytes(o->device, device);
     /* what waits must be in the look-ups */
-    if (commit(s, e) < 0)
+    if (check_open(s, e) < 0 || commit(s, e) < 0)
         return -1;
     before = ledger_find_revoked(s->parts.ledger, o->serial);
     if (before && memcmp(before->device, device, sizeof device) != 0)
@@ -524,7 +531,7 @@ int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, st
     struct ledger_entry entry = {.type = LEDGER_WITHDRAWN, .time_ms = time_now_ms()};
 
     uuid_bytes(o->job, entry.job);
-    if (commit(s, e) < 0)
+    if (check_open(s, e) < 0 || commit(s, e) < 0)
         return -1;
     *ret_fresh = !ledger_job_withdrawn(s->parts.ledger, entry.job);
     if (!*ret_fresh)
@@ -535,6 +542,11 @@ int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, st
         i->withdrawn |= memcmp(i->entry.job, entry.job, LEDGER_ID_BYTES) == 0;
     log_info("withdrawn", LOG_STR("job", o->job), LOG_STR("approver", o->approver));
     return 0;
+}
+
+void issuer_finish(struct issuer *s)
+{
+    s->finishing = true;
 }
 
 /* ---- life */

@@ -57,6 +57,8 @@ int issuer_revoke(
 int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, struct err *e);
 /* Makes an entry durable, together with what waits. Before it is called with a checkpoint nothing is written (ledger_introduced()). */
 int issuer_record(struct issuer *s, const struct ledger_entry *entry, struct err *e);
+/* From now on requests and orders get ERR_UNAVAILABLE; what is under way goes on. */
+void issuer_finish(struct issuer *s);
 /* Requests for a first certificate wait while the ledger is not vouched for (ledger.h). why NULL: it is now, they go on; else
  * they get this error. */
 void issuer_resume(struct issuer *s, const struct err *why);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "hsm/ca.h"
@@ -28,8 +29,9 @@
 
 struct keeper {
     struct keeper_parts parts;
-    sd_event_source *post, *timer, *child;
+    sd_event_source *post, *timer, *child, *late;
     bool busy;       /* the token was asked something */
+    bool finishing;  /* whatever is due is due now */
     bool mark_known; /* the mark was read and agreed */
     bool mark_stale; /* a checkpoint was made after it was written */
     enum keeper_binding binding;
@@ -82,6 +84,9 @@ static void put_off(struct keeper *k, const char *event, const struct err *why, 
     if (k->parts.accept) {
         log_err(LOG_ERR, event, why);
         sd_event_exit(k->parts.event, EXIT_FAILURE);
+    } else if (k->finishing) {
+        log_err(LOG_WARNING, event, why);
+        sd_event_exit(k->parts.event, EXIT_SUCCESS);
     } else if (vouched) {
         log_err(LOG_WARNING, event, why); /* else the failure of worker or disk is in the log */
     }
@@ -336,9 +341,21 @@ static void save(struct keeper *k)
 
 /* ---- what is to be done */
 
+static bool wants_mark(const struct keeper *k)
+{
+    return k->mark_known && k->mark_stale && k->binding != KEEPER_SIGNED_ONLY;
+}
+
+/* Before it is vouched for there is nothing of this process in the ledger. */
+static bool is_finished(const struct keeper *k)
+{
+    return !ledger_vouched(k->parts.ledger) ||
+           (!k->busy && ledger_waiting(k->parts.ledger) == 0 && !is_unsigned(k) && !wants_mark(k));
+}
+
 static void step(struct keeper *k)
 {
-    int64_t now = time_monotonic_ms();
+    int64_t now = k->finishing ? INT64_MAX : time_monotonic_ms();
 
     if (k->busy || ledger_fault(k->parts.ledger)->id)
         return;
@@ -347,7 +364,7 @@ static void step(struct keeper *k)
             ask_mark(k);
     } else if (is_unsigned(k) && now >= k->sign_due) {
         sign(k);
-    } else if (k->mark_stale && k->binding != KEEPER_SIGNED_ONLY && now >= k->mark_due) {
+    } else if (wants_mark(k) && now >= k->mark_due) {
         write_mark(k);
     }
 }
@@ -357,16 +374,22 @@ static void schedule(struct keeper *k)
 {
     int64_t due = INT64_MAX, now = time_monotonic_ms();
 
+    if (k->finishing && is_finished(k)) {
+        sd_event_exit(k->parts.event, EXIT_SUCCESS);
+        return;
+    }
     if (k->busy || ledger_fault(k->parts.ledger)->id)
         return;
     if (!k->mark_known)
         due = k->mark_due;
     if (k->mark_known && is_unsigned(k))
         due = k->sign_due;
-    if (k->mark_known && k->mark_stale && k->binding != KEEPER_SIGNED_ONLY && k->mark_due < due)
+    if (wants_mark(k) && k->mark_due < due)
         due = k->mark_due;
     if (due == INT64_MAX)
         return;
+    if (k->finishing)
+        due = now;
     sd_event_source_set_time_relative(k->timer, due > now ? (uint64_t)(due - now) * 1000 : 0);
     sd_event_source_set_enabled(k->timer, SD_EVENT_ONESHOT);
 }
@@ -395,6 +418,27 @@ static int on_post(sd_event_source *s, void *ctx)
     if (enabled == SD_EVENT_OFF)
         schedule(k);
     return 0;
+}
+
+static int on_finish_late(sd_event_source *s, uint64_t usec, void *ctx)
+{
+    struct keeper *k = ctx;
+
+    (void)s, (void)usec;
+    log_warning("ledger-not-finished", LOG_STR("reason", "the token takes too long"));
+    return sd_event_exit(k->parts.event, EXIT_SUCCESS);
+}
+
+void keeper_finish(struct keeper *k)
+{
+    if (k->finishing || k->parts.accept ||
+            sd_event_add_time_relative(k->parts.event, &k->late, CLOCK_MONOTONIC,
+                    LEDGER_FINISH_MS * UINT64_C(1000), 0, on_finish_late, k) < 0) {
+        sd_event_exit(k->parts.event, EXIT_SUCCESS);
+        return;
+    }
+    k->finishing = true;
+    schedule(k);
 }
 
 int keeper_open(const struct keeper_parts *p, struct keeper **ret, struct err *e)
@@ -426,6 +470,7 @@ void keeper_close(struct keeper **pk)
     sd_event_source_disable_unref(k->post);
     sd_event_source_disable_unref(k->timer);
     sd_event_source_disable_unref(k->child);
+    sd_event_source_disable_unref(k->late);
     free(k);
     *pk = NULL;
 }

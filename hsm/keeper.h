@@ -46,4 +46,7 @@ struct keeper_info {
 /* The parts are borrowed until keeper_close(), which follows workers_close(). */
 int keeper_open(const struct keeper_parts *p, struct keeper **ret, struct err *e);
 void keeper_close(struct keeper **k);
+/* Ends the event loop, once the token has signed and marked all that the ledger has: at once when it does not answer, and after
+ * LEDGER_FINISH_MS in any case. */
+void keeper_finish(struct keeper *k);
 void keeper_info(const struct keeper *k, struct keeper_info *ret);

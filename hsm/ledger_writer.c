@@ -80,7 +80,8 @@ int ledger_writer_check(const uint8_t writer[LEDGER_WRITER_BYTES],
         const uint8_t digest[LEDGER_DIGEST_BYTES], const uint8_t sig[LEDGER_SIGNATURE_BYTES],
         struct err *e)
 {
-    EVP_PKEY *key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, writer, LEDGER_WRITER_BYTES);
+    EVP_PKEY *key =
+            EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, writer, LEDGER_WRITER_BYTES);
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     uint8_t text[TEXT_BYTES];
     int r = 0;

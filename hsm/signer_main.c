@@ -180,6 +180,30 @@ static int open_issuer(struct signer *s, struct err *e)
     return issuer_open(&parts, &s->issuer, e);
 }
 
+/* In order: what the ledger has gets its checkpoint and its mark, and nothing new begins. */
+static void finish(void *ctx)
+{
+    struct signer *s = ctx;
+
+    issuer_finish(s->issuer);
+    keeper_finish(s->keeper);
+}
+
+static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+    (void)source, (void)info;
+    finish(ctx);
+    return 0;
+}
+
+static int watch_ca(struct signer *s, struct err *e)
+{
+    const struct ca_watch_parts parts = {
+            .event = s->event, .paths = &s->paths, .active = s->ca, .on_changed = finish, .ctx = s};
+
+    return ca_watch_open(&parts, &s->ca_watch, e);
+}
+
 static int signer_start(struct signer *s, enum purpose why, struct err *e)
 {
     struct keeper_parts keeper = {.event = s->event,
@@ -203,7 +227,7 @@ static int signer_start(struct signer *s, enum purpose why, struct err *e)
     if (why == ACCEPT_LEDGER)
         return 0;
     if (scrubber_open(s->event, s->ledger, &s->scrubber, e) < 0 || signer_crls_open(s, e) < 0 ||
-            ca_watch_open(s->event, &s->paths, s->ca, &s->ca_watch, e) < 0)
+            watch_ca(s, e) < 0)
         return -1;
     return signer_door_open(s, e);
 }
@@ -276,7 +300,8 @@ int main(int argc, char **argv)
         fputs(usage, help ? stdout : stderr);
         return help ? EXIT_SUCCESS : 2;
     }
-    if (daemon_init("signerd", &s.event, &e) == 0 && paths_init(&s.paths, &e) == 0) {
+    if (daemon_init_ending("signerd", on_end, &s, &s.event, &e) == 0 &&
+            paths_init(&s.paths, &e) == 0) {
         /* workers follow this process, not its supervisor, and are waited for through the event
          * loop */
         unsetenv("KEYLINE_SUPERVISED");

@@ -73,10 +73,11 @@ static void rewritten_ledger_is_noticed(void **state)
     rig_read(&bad);
     buf_reset(&bad);
     buf_append(&bad, good.data, 32, &e);
-    for (size_t at = 32; at < good.len; at += RIG_GROUP_HEADER + rig_be32(good.data + at + 4) + RIG_GROUP_END)
+    for (size_t at = 32; at < good.len;
+            at += RIG_GROUP_HEADER + rig_be32(good.data + at + 4) + RIG_GROUP_END)
         if (good.data[at + 24 + 4] == LEDGER_ISSUED)
-            buf_append(
-                    &bad, good.data + at, RIG_GROUP_HEADER + rig_be32(good.data + at + 4) + RIG_GROUP_END, &e);
+            buf_append(&bad, good.data + at,
+                    RIG_GROUP_HEADER + rig_be32(good.data + at + 4) + RIG_GROUP_END, &e);
     rechain(&bad);
     rig_write(&bad);
     assert_int_equal(rig_start_fails(), 1);
@@ -112,7 +113,8 @@ static size_t last_checkpoint(const struct buf *b)
 {
     size_t found = 0;
 
-    for (size_t at = 32; at < b->len; at += RIG_GROUP_HEADER + rig_be32(b->data + at + 4) + RIG_GROUP_END)
+    for (size_t at = 32; at < b->len;
+            at += RIG_GROUP_HEADER + rig_be32(b->data + at + 4) + RIG_GROUP_END)
         if (b->data[at + RIG_GROUP_HEADER + 4] == LEDGER_CHECKPOINT)
             found = at + RIG_GROUP_HEADER;
     assert_true(found);
@@ -155,7 +157,6 @@ static void chain_inside_an_entry_is_none(void **state)
     buf_done(&good);
     buf_done(&bad);
 }
-
 
 /* ---- what somebody adds behind the newest checkpoint */
 
@@ -228,8 +229,7 @@ static void add_genuine_group(struct buf *b)
     struct buf copy = BUF_INIT;
     struct err e = {0};
 
-    ok(buf_append(
-            &copy, group, RIG_GROUP_HEADER + rig_be32(group + 4) + RIG_GROUP_END, &e));
+    ok(buf_append(&copy, group, RIG_GROUP_HEADER + rig_be32(group + 4) + RIG_GROUP_END, &e));
     ok(buf_append(b, copy.data, copy.len, &e));
     rechain(b);
     buf_done(&copy);

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/file.h"
+#include "base/limits.h"
+#include "base/text.h"
 #include "hsm/checkpoint.h"
 #include "hsm/ledger.h"
 #include "hsm/module.h"
@@ -306,6 +308,56 @@ static void last_entries_are_signed(void **state)
     EVP_PKEY_free(key);
 }
 
+/* However short before its end something was written, a stop in order leaves it signed, and marked in the token. */
+static void stop_leaves_it_signed_and_marked(void **state)
+{
+    struct buf whole = BUF_INIT;
+    struct err e = {0};
+    size_t bytes = 0;
+
+    (void)state;
+    station_config(&rig, "mark_every_s = 3600\n");
+    for (size_t i = 0; i < 6; i += 2) {
+        station_start(&rig);
+        ok(rig_issue(i, &e));
+        bytes = (size_t)rig_number("bytes");
+        ok(rig_issue(i + 1, &e));
+        station_stop(&rig, i % 4 ? SIGINT : SIGTERM);
+        assert_true(rig_signed_to_the_end());
+    }
+    rig_read(&whole);
+    assert_true(bytes > RIG_FILE_HEADER && bytes < whole.len);
+    whole.len = bytes; /* without the last certificate */
+    rig_write(&whole);
+    station_start(&rig);
+    rig_refuses("older than the HSM's mark");
+    buf_done(&whole);
+}
+
+/* A token that is away, or takes its time, does not hold the stop up; what is unsigned is believed at the next start. */
+static void stop_does_not_wait_for_the_token(void **state)
+{
+    static const char *const faults[] = {"CKR_DEVICE_REMOVED", "C_Sign * delay 60000"};
+    struct err e = {0};
+    int64_t begun;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        station_start(&rig);
+        ok(rig_issue(2 * i, &e));
+        rig_wait_marked();
+        ok(rig_issue(2 * i + 1, &e));
+        station_fault(&rig, faults[i]);
+        begun = time_monotonic_ms();
+        station_stop(&rig, SIGTERM);
+        assert_true(time_monotonic_ms() - begun < SUPERVISE_STOP_MS);
+        station_fault(&rig, "");
+        assert_false(rig_signed_to_the_end());
+    }
+    station_start(&rig);
+    ok(rig_issue(5, &e));
+}
+
 /* A byte of the part that a start with an index does not read again; here the ledger is changed under the running signer. */
 static void scrub_ends_the_work(void **state)
 {
@@ -450,6 +502,8 @@ int main(int argc, char **argv)
             FLOW_TEST(lost_mark_is_noticed),
             FLOW_TEST(token_that_is_not_well_is_asked_again),
             FLOW_TEST(last_entries_are_signed),
+            FLOW_TEST(stop_leaves_it_signed_and_marked),
+            FLOW_TEST(stop_does_not_wait_for_the_token),
             FLOW_TEST(scrub_ends_the_work),
             FLOW_TEST(killed_at_any_moment),
             FLOW_TEST(index_is_kept),

@@ -131,4 +131,3 @@ bool rig_signed_to_the_end(void)
     buf_done(&b);
     return yes;
 }
-

@@ -7,7 +7,13 @@ extern struct station rig;
 extern char rig_path[PATH_MAX]; /* of its ledger */
 
 /* A group of the ledger: header, payload, end (hsm/ledger.h, written down a second time on purpose). */
-enum { RIG_FILE_HEADER = 32, RIG_GROUP_HEADER = 24, RIG_ENTRY = 104, RIG_SIGNATURE = 64, RIG_GROUP_END = RIG_SIGNATURE + 32 };
+enum {
+    RIG_FILE_HEADER = 32,
+    RIG_GROUP_HEADER = 24,
+    RIG_ENTRY = 104,
+    RIG_SIGNATURE = 64,
+    RIG_GROUP_END = RIG_SIGNATURE + 32
+};
 
 /* For cmocka. The token's mark is written as often as there is something new. */
 int rig_setup(void **state);

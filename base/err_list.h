@@ -68,7 +68,7 @@ ERR(CA_EXPIRED, "CaExpired", HSM, "The CA's certificate is not valid now: check 
 ERR(NO_CA, "NoCa", OPERATOR, "Make a CA first: 'keyline init', or 'keyline ca request' with a root elsewhere.")
 ERR(CA_CHAIN, "BadCaChain", OPERATOR, "This chain does not serve as the station's CA: have the root issue it as the message says.")
 ERR(SIGNATURE, "BadSignature", HSM, "The HSM gave a wrong signature: stop and have the HSM checked.")
-ERR(LEDGER, "Ledger", STORE, "The issuance ledger is damaged: restore it; do not delete it.")
+ERR(LEDGER, "Ledger", STORE, "The issuance ledger is not as the signer left it: restore it and restart the signer; do not delete it.")
 
 /* devices and ports */
 ERR(PORT, "Port", OPERATOR, "The port cannot be opened: check the cable, the slot's path and its permissions.")

@@ -13,8 +13,8 @@ static const char context[] = "keyline-ledger-checkpoint-v1\n";
 static const char mark_magic[] = "keyline-mark-v1\n";
 
 #define WAY_OUT                                                                                    \
-    "put the newest copy of the ledger back; if there is none, see 'signerd --accept-ledger' in "  \
-    "docs/ca.md"
+    "put the newest copy of the ledger back and restart the signer; if there is none, see "        \
+    "'signerd --accept-ledger' in docs/ca.md"
 
 void checkpoint_take(const struct ledger *l, uint8_t flags, struct checkpoint *ret)
 {

@@ -310,8 +310,14 @@ void crl_keeper_resume(struct crl_keeper *k)
 int crl_keeper_renew(struct crl_keeper *k, void (*done)(void *ctx, const struct err *e), void *ctx,
         struct err *e)
 {
-    struct waiter *w = malloc(sizeof *w);
+    const struct err *fault = ledger_fault(k->parts.ledger);
+    struct waiter *w = fault->id ? NULL : malloc(sizeof *w);
 
+    if (fault->id) {
+        if (e)
+            *e = *fault;
+        return -1;
+    }
     if (!w)
         return err_set(e, ERR_NOMEM, "no memory for a request");
     *w = (struct waiter){k->waiters, done, ctx};

@@ -50,10 +50,16 @@ struct issuer {
 /* An old copy of the ledger lacks certificates: what is not in it may have been issued all the same. */
 static int check_vouched(const struct issuer *s, struct err *e)
 {
-    return ledger_vouched(s->parts.ledger)
-                   ? 0
-                   : err_set(e, ERR_UNAVAILABLE,
-                             "the token has not vouched for the ledger yet: try again in a moment");
+    const struct err *fault = ledger_fault(s->parts.ledger);
+
+    if (ledger_vouched(s->parts.ledger))
+        return 0;
+    if (!fault->id)
+        return err_set(e, ERR_UNAVAILABLE,
+                "the token has not vouched for the ledger yet: try again in a moment");
+    if (e)
+        *e = *fault;
+    return -1;
 }
 
 static int check_open(const struct issuer *s, struct err *e)

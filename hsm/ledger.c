@@ -415,18 +415,25 @@ static int read_content(struct ledger *l, int indexes, struct err *e)
     return start_empty(l, e) < 0 ? -1 : read_groups(l, e);
 }
 
-static int open_with(const char *path, int indexes, struct ledger **ret, struct err *e)
+static int fill(struct ledger *l, const char *path, int indexes, struct err *e)
 {
     static const uint8_t room[LEDGER_GROUP_HEADER];
+
+    /* Synced before it is read: a signer that was killed between write and sync left a group that is
+     * only in the kernel's memory, and what is answered from it must survive a power cut, too. */
+    if (ledger_file_open(&l->file, path, e) < 0 || ledger_index_paths(l, path, e) < 0 ||
+            buf_append(&l->group, room, sizeof room, e) < 0 || ledger_file_sync(&l->file, e) < 0)
+        return -1;
+    return read_content(l, indexes, e);
+}
+
+static int open_with(const char *path, int indexes, struct ledger **ret, struct err *e)
+{
     struct ledger *l = calloc(1, sizeof *l);
 
     if (!l)
         return err_set(e, ERR_NOMEM, "no memory for the ledger");
-    /* Synced before it is read: a signer that was killed between write and sync left a group that is
-     * only in the kernel's memory, and what is answered from it must survive a power cut, too. */
-    if (ledger_file_open(&l->file, path, e) < 0 || ledger_index_paths(l, path, e) < 0 ||
-            buf_append(&l->group, room, sizeof room, e) < 0 || ledger_file_sync(&l->file, e) < 0 ||
-            read_content(l, indexes, e) < 0) {
+    if (fill(l, path, indexes, e) < 0) {
         ledger_close(&l);
         return -1;
     }
@@ -442,6 +449,27 @@ int ledger_open(const char *path, struct ledger **ret, struct err *e)
 int ledger_open_whole(const char *path, struct ledger **ret, struct err *e)
 {
     return open_with(path, 0, ret, e);
+}
+
+int ledger_open_or_refuse(const char *path, struct ledger **ret, struct err *e)
+{
+    struct ledger *l = calloc(1, sizeof *l);
+    struct err why = {0}, none = {0};
+
+    if (!l)
+        return err_set(e, ERR_NOMEM, "no memory for the ledger");
+    if (fill(l, path, LEDGER_INDEX_FILES, &why) < 0) {
+        /* what was read before the damage is not all there was */
+        if (why.id != ERR_LEDGER || start_empty(l, &none) < 0) {
+            ledger_close(&l);
+            if (e)
+                *e = none.id ? none : why;
+            return -1;
+        }
+        ledger_refuse(l, &why);
+    }
+    *ret = l;
+    return 0;
 }
 
 void ledger_close(struct ledger **pl)

@@ -97,7 +97,9 @@ enum ledger_found { LEDGER_ABSENT = 0, LEDGER_PRESENT = 1 };
 
 /* Creates the file when there is none. One process at a time: ERR_BAD_STATE when another has it. */
 int ledger_open(const char *path, struct ledger **ret, struct err *e);
-/* The same, but no index is believed: every byte is read. */
+/* The same, but one that is damaged is opened all the same, as one that is refused (ledger_fault()), with nothing in it. */
+int ledger_open_or_refuse(const char *path, struct ledger **ret, struct err *e);
+/* The same as ledger_open(), but no index is believed: every byte is read. */
 int ledger_open_whole(const char *path, struct ledger **ret, struct err *e);
 void ledger_close(struct ledger **l);
 /* Puts an entry into the group to come; nothing is durable and nothing is found by the look-ups before ledger_commit(). */
@@ -148,7 +150,7 @@ void ledger_refusal(const struct err *why, char out[LEDGER_REFUSAL_MAX + 1]);
 /* place: of the entry, for `before`. The entry and its tail are borrowed for the call; a tail is what the file holds, so
  * check that it is text before it is shown as text. 0: go on; anything else ends the listing. */
 typedef int (*ledger_read_fn)(void *ctx, uint64_t place, const struct ledger_entry *entry);
-/* What is durable, newest first: at most `limit` entries from places below `before` (LEDGER_NEWEST, or the last place that fn
+/* What is durable, newest first; ERR_LEDGER when it was damaged at the start. At most `limit` entries from places below `before` (LEDGER_NEWEST, or the last place that fn
  * was given, to go on). Reads about a megabyte of the file for each step back, whatever the limit. */
 int ledger_read(struct ledger *l, uint64_t before, size_t limit, ledger_read_fn fn, void *ctx,
         struct err *e);

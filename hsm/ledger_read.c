@@ -81,6 +81,11 @@ int ledger_read(struct ledger *l, uint64_t before, size_t limit, ledger_read_fn 
     size_t i = t->block_count;
     int r = -1;
 
+    if (l->fault.id && t->counts.groups == 0) {
+        if (e)
+            *e = l->fault;
+        return -1;
+    }
     if (before > l->file.end.at)
         before = l->file.end.at;
     while (i && limit) {

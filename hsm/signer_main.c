@@ -89,16 +89,26 @@ static int check_owner(const char *ledger, struct err *e)
                              dir);
 }
 
+/* A ledger that is not to be used keeps nobody from asking what is wrong: nothing is given out, and that is the reason. */
 static int open_ledger(struct signer *s, enum purpose why, bool *ret_mark_kept, struct err *e)
 {
+    struct err wrong = {0};
     char path[PATH_MAX];
 
     paths_get(&s->paths, PATH_LEDGER, path);
     if (why == ACCEPT_LEDGER)
         return check_owner(path, e) < 0 ? -1 : ledger_open_whole(path, &s->ledger, e);
-    if (ledger_open(path, &s->ledger, e) < 0)
+    if (ledger_open_or_refuse(path, &s->ledger, e) < 0)
         return -1;
-    return checkpoint_check(s->ledger, &s->cas, ret_mark_kept, e);
+    if (ledger_fault(s->ledger)->id ||
+            checkpoint_check(s->ledger, &s->cas, ret_mark_kept, &wrong) == 0)
+        return 0;
+    if (wrong.id == ERR_LEDGER) {
+        ledger_refuse(s->ledger, &wrong);
+        return 0;
+    }
+    *e = wrong;
+    return -1;
 }
 
 static int open_parts(struct signer *s, enum purpose why, bool *ret_mark_kept, struct err *e)

@@ -134,7 +134,10 @@ static bool there_is(const struct doctor *d, enum path_id id, struct doctor_find
 void doctor_check_books(const struct doctor *d, struct doctor_finding *f)
 {
     bool ledger = there_is(d, PATH_LEDGER, f), registry = there_is(d, PATH_REGISTRY, f);
-    if (ledger && registry)
+    const json_t *error = json_object_get(json_object_get(d->status, "signer"), "error");
+    if (strcmp(json_text(error, "name"), err_name(ERR_LEDGER)) == 0) /* the signer looks inside */
+        doctor_find(f, DOCTOR_FAIL, json_text(error, "hint"), "%s", json_text(error, "message"));
+    else if (ledger && registry)
         doctor_find(f, DOCTOR_OK, NULL, "the ledger and the registry are there");
     else if (!ledger && !registry)
         doctor_find(f, DOCTOR_OK, NULL, "neither ledger nor registry: nothing was done here yet");

@@ -146,6 +146,17 @@ touch -d '+1 hour' "$lib/signer/ledger"
 says clock FAIL "later than now"
 touch "$lib/signer/ledger"
 appliance_stop
+# a ledger that is not whole: the signer comes up all the same, and says so
+cp -a "$lib/signer/ledger" "$test_dir/whole"
+printf X | dd of="$lib/signer/ledger" bs=1 seek=60 conv=notrunc status=none
+appliance_start 1
+damaged() { keyline status --json | jq -e '.signer.up and .signer.error.name == "Ledger"'; }
+wait_until 20 "the damage is seen" damaged
+says books FAIL "damaged at byte"
+says signer FAIL "damaged at byte"
+keyline status | grep -q "damaged at byte" || die "the status does not show it: $(keyline status)"
+appliance_stop
+cp -a "$test_dir/whole" "$lib/signer/ledger"
 keep "$lib/signer/ledger"
 rm -r "$lib/signer/ledger"
 says books FAIL "no ledger"

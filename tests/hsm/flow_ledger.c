@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <openssl/sha.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 #include "hsm/checkpoint.h"
 #include "hsm/ledger.h"
 #include "hsm/module.h"
+#include "hsm/order.h"
+#include "hsm/signer_client.h"
 #include "tests/hsm/ledger_rig.h"
 
 static void old_copy_is_noticed(void **state)
@@ -390,8 +393,89 @@ static void scrub_ends_the_work(void **state)
     rig_refuses("damaged at byte");
     station_stop(&rig, SIGTERM);
     assert_int_equal(station_run(verify), 1);
-    assert_int_equal(rig_start_fails(), 1);
+    rig_start_refuses("damaged at byte");
     buf_done(&whole);
+}
+
+static void withdraw(struct err *e)
+{
+    struct order o = {.kind = ORDER_WITHDRAW, .approver = "test", .issued_at = 1};
+    struct buf json = BUF_INIT;
+    struct err why = {0};
+    char *jws;
+
+    snprintf(o.job, sizeof o.job, "%s", rig.ticket.job);
+    help_ok(order_sign(&o, rig.approver, rig.approver_chain, &jws, &why), &why, "order_sign",
+            __FILE__, __LINE__);
+    assert_int_equal(signer_order(rig.bus, jws, &json, e), -1);
+    buf_done(&json);
+    free(jws);
+}
+
+/* A call of the door that is answered with the ledger's error. */
+static void call_is_refused(const char *method, const char *types, ...)
+{
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    sd_bus_message *m = NULL;
+    va_list args;
+
+    assert_true(sd_bus_message_new_method_call(rig.bus, &m, NULL, "/org/keyline/Signer1",
+                        "org.keyline.Signer1", method) >= 0);
+    va_start(args, types);
+    assert_true(sd_bus_message_appendv(m, types, args) >= 0);
+    va_end(args);
+    assert_true(sd_bus_call(rig.bus, m, 5000000, &error, NULL) < 0);
+    assert_string_equal(error.name, "org.keyline.Error.Ledger");
+    sd_bus_error_free(&error);
+    sd_bus_message_unref(m);
+}
+
+/* Damage in what a start reads: the signer comes up, says so, gives nothing out, and changes nothing. */
+static void damaged_ledger_is_shown(void **state)
+{
+    EVP_PKEY *key = help_key("P-256");
+    struct buf good = BUF_INIT, bad = BUF_INIT, now = BUF_INIT, cert = BUF_INIT;
+    struct err e = {0};
+    bool fresh;
+
+    (void)state;
+    station_start(&rig);
+    ok(station_issue(&rig, 0, key, &cert, &fresh, &e));
+    rig_wait_marked();
+    station_stop(&rig, SIGTERM);
+    rig_read(&good);
+    for (int i = 0; i < 3; i++) {
+        /* what the file is; its format; the begin of its last group, which looks like an unfinished one to nobody */
+        const size_t bytes[] = {3, 15, good.len - 200};
+
+        buf_reset(&bad);
+        ok(buf_append(&bad, good.data, good.len, &e));
+        bad.data[bytes[i]] ^= 4;
+        rig_write(&bad);
+        station_start(&rig);
+        rig_refuses(i == 1 ? "a ledger of format 6" : "damaged at byte");
+        refused(station_issue(&rig, 0, key, &cert, &fresh, &e), LEDGER);
+        withdraw(&e);
+        assert_int_equal(e.id, ERR_LEDGER);
+        err_clear(&e);
+        call_is_refused("Ledger", "stu", "", UINT64_MAX, 10);
+        call_is_refused("RenewCrls", "");
+        assert_int_equal(rig_accept(), 1); /* the file is in use */
+        station_stop(&rig, SIGTERM);
+        rig_read(&now);
+        assert_int_equal(now.len, bad.len);
+        assert_memory_equal(now.data, bad.data, bad.len);
+    }
+    rig_write(&good);
+    station_start(&rig);
+    ok(station_issue(&rig, 0, key, &cert, &fresh, &e));
+    assert_false(fresh);
+    ok(rig_issue(1, &e));
+    buf_done(&good);
+    buf_done(&bad);
+    buf_done(&now);
+    buf_done(&cert);
+    EVP_PKEY_free(key);
 }
 
 /* An honest signer is never refused, whenever it dies. */
@@ -505,6 +589,7 @@ int main(int argc, char **argv)
             FLOW_TEST(stop_leaves_it_signed_and_marked),
             FLOW_TEST(stop_does_not_wait_for_the_token),
             FLOW_TEST(scrub_ends_the_work),
+            FLOW_TEST(damaged_ledger_is_shown),
             FLOW_TEST(killed_at_any_moment),
             FLOW_TEST(index_is_kept),
             FLOW_TEST(unfinished_mark_is_no_loss),

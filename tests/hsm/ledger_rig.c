@@ -1,5 +1,6 @@
 /* A station whose ledger is looked at, exchanged and rewritten from outside. */
 #include "tests/hsm/ledger_rig.h"
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -89,14 +90,16 @@ void rig_refuses(const char *part)
     json_decref(status);
 }
 
+void rig_start_refuses(const char *part)
+{
+    station_start(&rig);
+    rig_refuses(part);
+    station_stop(&rig, SIGTERM);
+}
+
 int rig_accept(void)
 {
     return station_run((const char *[]){SIGNERD, "--accept-ledger", NULL});
-}
-
-int rig_start_fails(void)
-{
-    return station_run((const char *[]){SIGNERD, NULL});
 }
 
 uint32_t rig_be32(const uint8_t *at)

@@ -29,9 +29,10 @@ void rig_read(struct buf *out);
 void rig_write(const struct buf *b);
 /* The signer runs and answers, but gives no certificate, and its reason has this part. */
 void rig_refuses(const char *part);
-/* The exit status of signerd --accept-ledger, and of a signerd that cannot start. */
+/* A signer that is started and stopped does so. */
+void rig_start_refuses(const char *part);
+/* The exit status of signerd --accept-ledger. */
 int rig_accept(void);
-int rig_start_fails(void);
 uint32_t rig_be32(const uint8_t *at);
 /* The first issued entry of a ledger. */
 uint8_t *rig_first_issued(struct buf *b);

@@ -11,9 +11,6 @@ struct reading {
     const struct ledger_file *file;
     struct ledger_head head;
     struct ledger_tally tally;
-    uint64_t checkpoints;
-    struct ledger_head *heads; /* between the groups, from what the newest checkpoint vouches for */
-    size_t head_count, head_cap;
     struct buf g;
 };
 struct ledger_scrub {
@@ -26,8 +23,6 @@ static int begin(struct reading *r, const struct ledger_file *f, struct err *e)
     ledger_tally_done(&r->tally);
     r->file = f;
     r->head = f->start;
-    r->checkpoints = 0;
-    r->head_count = 0;
     return ledger_tally_init(&r->tally, e);
 }
 
@@ -35,42 +30,6 @@ static void end(struct reading *r)
 {
     ledger_tally_done(&r->tally);
     buf_done(&r->g);
-    free(r->heads);
-}
-
-static int note_head(struct reading *r, struct err *e)
-{
-    if (r->head_count == r->head_cap) {
-        size_t cap = r->head_cap ? 2 * r->head_cap : 64;
-        struct ledger_head *grown = reallocarray(r->heads, cap, sizeof *grown);
-
-        if (!grown)
-            return err_set(e, ERR_NOMEM, "no memory to check the ledger");
-        r->heads = grown;
-        r->head_cap = cap;
-    }
-    r->heads[r->head_count++] = r->head;
-    return 0;
-}
-
-/* A checkpoint is about what stands before it in this very file, up to the end of a group; one that is older than another
- * before it says nothing. */
-static int check_checkpoint(
-        struct reading *r, const struct ledger_entry *entry, uint64_t place, struct err *e)
-{
-    size_t i = 0;
-
-    r->checkpoints++;
-    if (entry->row < r->heads->at)
-        return 0;
-    while (i < r->head_count && r->heads[i].at < entry->row)
-        i++;
-    if (i == r->head_count || r->heads[i].at != entry->row ||
-            memcmp(r->heads[i].chain, entry->spki_sha256, LEDGER_HASH_BYTES) != 0)
-        return ledger_file_damaged(r->file, place, "a checkpoint is about other content", e);
-    r->head_count -= i;
-    memmove(r->heads, r->heads + i, r->head_count * sizeof *r->heads);
-    return 0;
 }
 
 typedef int (*entry_fn)(void *ctx, uint64_t place, const struct ledger_entry *entry, struct err *e);
@@ -84,8 +43,7 @@ static int read_group(struct reading *r, uint64_t size, entry_fn fn, void *ctx,
     uint64_t at = r->head.at, place;
     int more;
 
-    if (note_head(r, e) < 0 ||
-            ledger_file_group(r->file, &r->head, size, &r->g, &group, ret, e) < 0)
+    if (ledger_file_group(r->file, &r->head, size, &r->g, &group, ret, e) < 0)
         return -1;
     if (*ret == LEDGER_GROUP_BAD)
         return ledger_file_damaged(r->file, at, "the chain of hashes is broken", e);
@@ -97,8 +55,7 @@ static int read_group(struct reading *r, uint64_t size, entry_fn fn, void *ctx,
     ledger_tally_group(&r->tally, at);
     while ((more = ledger_group_next(&group, &entry, &place)) > 0) {
         ledger_tally_add(&r->tally, &entry, place);
-        if ((entry.type == LEDGER_CHECKPOINT && check_checkpoint(r, &entry, place, e) < 0) ||
-                fn(ctx, place, &entry, e) < 0)
+        if (fn(ctx, place, &entry, e) < 0)
             return -1;
     }
     return more < 0 ? ledger_file_damaged(r->file, group.place, "this is not an entry", e) : 0;
@@ -238,23 +195,71 @@ uint64_t ledger_scrub_at(const struct ledger_scrub *s)
 /* ---- from outside */
 
 struct verify {
-    ledger_verify_fn fn;
+    struct reading r;
+    ledger_genuine_fn genuine;
     void *ctx;
-    const uint8_t *id;
-    uint64_t vouched; /* bytes, by the newest checkpoint; 0: there was none */
-    uint8_t writer[LEDGER_WRITER_BYTES];
+    struct ledger_head
+            *heads; /* between the groups, from the one on that the newest checkpoint vouches for */
+    size_t head_count, head_cap;
+    uint64_t checkpoints;                /* genuine ones */
+    uint8_t writer[LEDGER_WRITER_BYTES]; /* that the newest of them names */
+    struct err why; /* what is wrong with the group that is being read; or none */
     uint64_t foreign;
+    struct err foreign_why;
 };
 
-static int tell(void *ctx, uint64_t place, const struct ledger_entry *entry, struct err *e)
+static int note_head(struct verify *v, struct err *e)
+{
+    if (v->head_count == v->head_cap) {
+        size_t cap = v->head_cap ? 2 * v->head_cap : 64;
+        struct ledger_head *grown = reallocarray(v->heads, cap, sizeof *grown);
+
+        if (!grown)
+            return err_set(e, ERR_NOMEM, "no memory to check the ledger");
+        v->heads = grown;
+        v->head_cap = cap;
+    }
+    v->heads[v->head_count++] = v->r.head;
+    return 0;
+}
+
+/* Whether a group ends where the checkpoint says, with its chain. Those before it are not needed any more. */
+static bool is_content(struct verify *v, const struct ledger_entry *checkpoint)
+{
+    size_t i = 0;
+
+    while (i < v->head_count && v->heads[i].at < checkpoint->row)
+        i++;
+    if (i == v->head_count || v->heads[i].at != checkpoint->row ||
+            memcmp(v->heads[i].chain, checkpoint->spki_sha256, LEDGER_HASH_BYTES) != 0)
+        return false;
+    v->head_count -= i;
+    memmove(v->heads, v->heads + i, v->head_count * sizeof *v->heads);
+    return true;
+}
+
+static int judge(void *ctx, uint64_t place, const struct ledger_entry *entry, struct err *e)
 {
     struct verify *v = ctx;
+    const uint8_t *id = v->r.file->start.chain;
+    struct err why = {0};
 
-    if (v->fn && v->fn(v->ctx, v->id, entry, e) < 0)
-        return err_context(e, "the entry at byte %llu", (unsigned long long)place);
-    if (entry->type != LEDGER_CHECKPOINT || entry->row <= v->vouched)
+    if (entry->type != LEDGER_CHECKPOINT)
         return 0;
-    v->vouched = entry->row;
+    if (v->genuine && v->genuine(v->ctx, id, entry, &why) < 0 && why.id != ERR_LEDGER) {
+        *e = why;
+        return -1;
+    }
+    /* a copy of an older one says nothing */
+    if (!why.id && v->checkpoints && entry->row < v->heads->at)
+        return 0;
+    if (!why.id && !is_content(v, entry))
+        ledger_file_damaged(v->r.file, place, "a checkpoint is about other content", &why);
+    if (why.id) {
+        v->why = why;
+        return 0;
+    }
+    v->checkpoints++;
     memcpy(v->writer, ledger_checkpoint_writer(entry), sizeof v->writer);
     if (entry->flags & LEDGER_ACCEPTED && v->foreign < entry->row)
         v->foreign = 0;
@@ -262,45 +267,53 @@ static int tell(void *ctx, uint64_t place, const struct ledger_entry *entry, str
 }
 
 /* A process comes with a checkpoint, in the first group that it writes: so the group is read before its writer is known. */
-static int verify_group(struct reading *r, struct verify *v, uint64_t size,
-        enum ledger_group_state *ret, struct err *e)
+static int verify_group(
+        struct verify *v, uint64_t size, enum ledger_group_state *ret, struct err *e)
 {
     struct ledger_group group;
-    uint64_t at = r->head.at;
-    struct err why = {0};
+    uint64_t at = v->r.head.at;
 
-    if (read_group(r, size, tell, v, &group, ret, e) < 0)
+    err_clear(&v->why);
+    if (note_head(v, e) < 0 || read_group(&v->r, size, judge, v, &group, ret, e) < 0)
         return -1;
-    if (*ret != LEDGER_GROUP_GOOD || v->foreign ||
-            (v->vouched &&
-                    ledger_writer_check(v->writer, group.digest, group.signature, &why) == 0))
+    if (*ret != LEDGER_GROUP_GOOD || v->foreign)
         return 0;
-    v->foreign = at;
-    return !why.id || why.id == ERR_SIGNATURE ? 0 : err_set(e, why.id, "%s", why.msg);
+    if (!v->why.id && !v->checkpoints)
+        err_set(&v->why, ERR_LEDGER, "the HSM had not vouched for any signer yet");
+    else if (!v->why.id &&
+             ledger_writer_check(v->writer, group.digest, group.signature, &v->why) < 0 &&
+             v->why.id != ERR_SIGNATURE) {
+        *e = v->why;
+        return -1;
+    }
+    if (v->why.id) {
+        v->foreign = at;
+        v->foreign_why = v->why;
+    }
+    return 0;
 }
 
-int ledger_verify(const char *path, ledger_verify_fn fn, void *ctx, struct ledger_verified *ret,
-        struct err *e)
+int ledger_verify(const char *path, ledger_genuine_fn genuine, void *ctx,
+        struct ledger_verified *ret, struct err *e)
 {
     enum ledger_group_state state = LEDGER_GROUP_GOOD;
-    struct reading r = {0};
+    struct verify v = {.genuine = genuine, .ctx = ctx};
     struct ledger_file f;
-    struct verify v = {.fn = fn, .ctx = ctx};
     uint64_t size;
-    int result = -1;
+    int r = -1;
 
     if (ledger_file_open_read(&f, path, e) < 0 || ledger_file_size(&f, &size, e) < 0 ||
-            begin(&r, &f, e) < 0)
+            begin(&v.r, &f, e) < 0)
         goto out;
-    v.id = f.start.chain;
-    while (r.head.at < size && state == LEDGER_GROUP_GOOD)
-        if (verify_group(&r, &v, size, &state, e) < 0)
+    while (v.r.head.at < size && state == LEDGER_GROUP_GOOD)
+        if (verify_group(&v, size, &state, e) < 0)
             goto out;
-    *ret = (struct ledger_verified){
-            r.tally.counts, r.checkpoints, r.head.at, size - r.head.at, v.foreign};
-    result = 0;
+    *ret = (struct ledger_verified){v.r.tally.counts, v.checkpoints, v.r.head.at,
+            size - v.r.head.at, v.foreign, v.foreign_why};
+    r = 0;
 out:
-    end(&r);
+    end(&v.r);
+    free(v.heads);
     ledger_file_close(&f);
-    return result;
+    return r;
 }

@@ -1,6 +1,7 @@
 /* Reading the ledger again from its start: what a start with an index no longer does. Slowly beside the signer's work, or at
  * once and from outside. */
 #pragma once
+#include "base/err.h"
 #include "hsm/ledger.h"
 
 struct ledger_scrub;
@@ -20,13 +21,16 @@ struct ledger_verified {
     uint64_t checkpoints;
     uint64_t bytes; /* that fit together */
     uint64_t torn;  /* behind them: an append that is being made, or was cut off */
-    uint64_t
-            foreign; /* the first group that was not written by the process that the newest checkpoint before it names, nor
-                         taken by a person later (LEDGER_ACCEPTED); 0: there is none */
+    /* Where the first group is that no signer wrote: one that the newest genuine checkpoint does not name, or with a checkpoint
+     * that is none; unless a person took it later (LEDGER_ACCEPTED). 0: there is none. */
+    uint64_t foreign;
+    struct err why; /* what is wrong with it */
 };
-/* Called with each entry that the chain covers, in order; -1 with e set ends the verification. */
-typedef int (*ledger_verify_fn)(
+/* Called with each checkpoint that the chain covers, in order, of the ledger with this id. ERR_LEDGER: nobody made it who could;
+ * anything else ends the verification. */
+typedef int (*ledger_genuine_fn)(
         void *ctx, const uint8_t id[32], const struct ledger_entry *entry, struct err *e);
-/* Reads a ledger whole, changing nothing and minding no lock: it may be in use. fn may be NULL. ERR_LEDGER with the byte. */
-int ledger_verify(const char *path, ledger_verify_fn fn, void *ctx, struct ledger_verified *ret,
-        struct err *e);
+/* Reads a ledger whole, changing nothing and minding no lock: it may be in use. genuine NULL: all are. ERR_LEDGER with the
+ * byte where it is damaged; what is not the signer's is in ret. */
+int ledger_verify(const char *path, ledger_genuine_fn genuine, void *ctx,
+        struct ledger_verified *ret, struct err *e);

@@ -134,10 +134,10 @@ static void add_crl(struct ledger_tally *t, const struct ledger_entry *entry)
     ledger_crl_read(entry, &ca_of(t, entry->tail.bytes)->crl);
 }
 
-/* A genuine one that is put behind a newer one again is none that counts. */
+/* A genuine one that is put behind a newer one again is none that counts, and one about what is behind it is not genuine. */
 static void add_checkpoint(struct ledger_tally *t, const struct ledger_entry *entry, uint64_t place)
 {
-    if (t->checkpoint && entry->row <= t->vouched)
+    if ((t->checkpoint && entry->row <= t->vouched) || entry->row > place)
         return;
     t->checkpoint = place;
     t->vouched = entry->row;

@@ -70,6 +70,9 @@ int ledger_written_by(struct ledger *l, uint64_t from, const uint8_t writer[LEDG
             r = ledger_writer_check(writer, group.digest, group.signature, &why);
     }
     buf_done(&g);
+    /* the same bytes as those that were read before, to the last group */
+    if (r == 0 && memcmp(head.chain, l->file.end.chain, sizeof head.chain) != 0)
+        r = ledger_file_damaged(&l->file, from, "it changes while it is read", &why);
     if (r == 0)
         return LEDGER_PRESENT;
     if (why.id == ERR_SIGNATURE)

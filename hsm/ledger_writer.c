@@ -90,7 +90,8 @@ int ledger_writer_check(const uint8_t writer[LEDGER_WRITER_BYTES],
     if (!key || !c || EVP_DigestVerifyInit(c, NULL, NULL, NULL, key) != 1)
         r = err_set(e, ERR_NOMEM, "no signature check can be set up");
     else if (EVP_DigestVerify(c, sig, LEDGER_SIGNATURE_BYTES, text, sizeof text) != 1)
-        r = err_set(e, ERR_SIGNATURE, "the group was not written by this process");
+        r = err_set(e, ERR_SIGNATURE,
+                "the group was not written by the process that the newest checkpoint names");
     ERR_clear_error();
     EVP_MD_CTX_free(c);
     EVP_PKEY_free(key);

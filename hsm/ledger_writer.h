@@ -20,7 +20,7 @@ const uint8_t *ledger_writer_public(const struct ledger_writer *w);
 /* Over the digest of a group (ledger.h). */
 int ledger_writer_sign(const struct ledger_writer *w, const uint8_t digest[LEDGER_DIGEST_BYTES],
         uint8_t ret[LEDGER_SIGNATURE_BYTES], struct err *e);
-/* ERR_SIGNATURE unless the writer with this public half signed it. */
+/* ERR_SIGNATURE unless the writer with this public half, which a checkpoint names, signed it. */
 int ledger_writer_check(const uint8_t writer[LEDGER_WRITER_BYTES],
         const uint8_t digest[LEDGER_DIGEST_BYTES], const uint8_t sig[LEDGER_SIGNATURE_BYTES],
         struct err *e);

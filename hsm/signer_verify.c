@@ -19,14 +19,14 @@ static int see(void *ctx, const uint8_t id[32], const struct ledger_entry *entry
 {
     struct seen *s = ctx;
 
-    if (entry->type != LEDGER_CHECKPOINT)
-        return 0;
+    if (checkpoint_verify(entry, id, &s->cas, e) < 0)
+        return -1;
     if (entry->row > s->signed_bytes) {
         s->signed_bytes = entry->row;
         s->signed_ms = entry->time_ms;
     }
     s->accepted += (entry->flags & LEDGER_ACCEPTED) != 0;
-    return checkpoint_verify(entry, id, &s->cas, e);
+    return 0;
 }
 
 static void print(const char *path, const struct ledger_verified *v, const struct seen *s)
@@ -69,11 +69,8 @@ int signer_verify(const struct paths *p, struct err *e)
     if (ca_set_load(p, &s.cas, e) < 0 || ledger_verify(path, see, &s, &v, e) < 0)
         goto out;
     if (v.foreign) {
-        err_set(e, ERR_LEDGER,
-                "%s: added to without the signer: the group at byte %llu was not written by the "
-                "one "
-                "that the newest checkpoint before it names, and no person accepted it",
-                path, (unsigned long long)v.foreign);
+        err_set(e, ERR_LEDGER, "%s: not the signer's own from byte %llu on (docs/ca.md): %.300s",
+                path, (unsigned long long)v.foreign, v.why.msg);
         goto out;
     }
     print(path, &v, &s);

@@ -72,23 +72,11 @@ struct answer {
 /* Must succeed. */
 static struct answer get(size_t i, EVP_PKEY *key)
 {
-    struct answer a = {.order = {.kind = ORDER_REVOKE, .reason = ORDER_KEY_COMPROMISE}};
+    struct answer a = {0};
     struct err e = {0};
-    char name[32];
-    const uint8_t *at;
-    X509 *x;
 
     ok(station_issue(&st, i, key, &a.cert, &a.fresh, &e));
-    at = a.cert.data;
-    x = d2i_X509(NULL, &at, (long)a.cert.len);
-    assert_non_null(x);
-    assert_int_equal(ASN1_STRING_length(X509_get0_serialNumber(x)), CERT_SERIAL_BYTES);
-    memcpy(a.order.serial, ASN1_STRING_get0_data(X509_get0_serialNumber(x)), CERT_SERIAL_BYTES);
-    X509_free(x);
-    snprintf(name, sizeof name, "dev-%zu", i);
-    uuid_device(st.ticket.account, st.ticket.division, "g", name, a.order.device);
-    a.order.issued_at = time_now_ms() / 1000;
-    strcpy(a.order.approver, "test");
+    station_revocation(&st, i, &a.cert, &a.order);
     return a;
 }
 
@@ -99,18 +87,7 @@ static bool same_cert(const struct answer *a, const struct answer *b)
 
 static int send_order(const struct order *o, json_t **ret, struct err *e)
 {
-    struct buf json = BUF_INIT;
-    struct err sign = {0};
-    char *jws;
-    int r = order_sign(o, st.approver, st.approver_chain, &jws, &sign);
-
-    help_ok(r, &sign, "order_sign", __FILE__, __LINE__);
-    r = signer_order(st.bus, jws, &json, e);
-    if (r == 0 && ret)
-        assert_non_null(*ret = json_loads(buf_str(&json), 0, NULL));
-    buf_done(&json);
-    free(jws);
-    return r;
+    return station_order(&st, o, ret, e);
 }
 
 /* It is revoked, and for this reason. */
@@ -683,15 +660,7 @@ static void withdrawn_under_way(void **state)
 
 static void crl_path(const struct answer *a, const char *ext, char out[PATH_MAX])
 {
-    const uint8_t *at = a->cert.data;
-    X509 *x = d2i_X509(NULL, &at, (long)a->cert.len);
-    const ASN1_OCTET_STRING *id = X509_get0_authority_key_id(x);
-    char name[2 * CERT_KEY_ID_BYTES + 1], dir[PATH_MAX];
-
-    hex_format(ASN1_STRING_get0_data(id), CERT_KEY_ID_BYTES, name);
-    paths_get(&st.paths, PATH_CRLS, dir);
-    assert_true(snprintf(out, PATH_MAX, "%s/%s.crl%s", dir, name, ext) < PATH_MAX);
-    X509_free(x);
+    station_crl_path(&st, &a->cert, ext, out);
 }
 
 static json_int_t status_number(void)

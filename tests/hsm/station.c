@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/text.h"
+#include "base/uuid.h"
+#include "hsm/order.h"
 #include "hsm/profile.h"
 #include "hsm/signer_client.h"
 
@@ -292,6 +295,56 @@ void station_verify(const struct station *s, const struct buf *cert, const char 
     assert_int_equal(station_run((const char *[]){"certtool", "--verify", "--load-ca-certificate",
                              root, "--infile", whole, "--outfile", "/dev/null", NULL}),
             0);
+}
+
+int station_order(const struct station *s, const struct order *o, json_t **ret, struct err *e)
+{
+    struct buf json = BUF_INIT;
+    struct err sign = {0};
+    char *jws;
+    int r = order_sign(o, s->approver, s->approver_chain, &jws, &sign);
+
+    help_ok(r, &sign, "order_sign", __FILE__, __LINE__);
+    r = signer_order(s->bus, jws, &json, e);
+    if (r == 0 && ret)
+        assert_non_null(*ret = json_loads(buf_str(&json), 0, NULL));
+    buf_done(&json);
+    free(jws);
+    return r;
+}
+
+void station_revocation(
+        const struct station *s, size_t i, const struct buf *cert, struct order *ret)
+{
+    const uint8_t *at = cert->data;
+    X509 *x = d2i_X509(NULL, &at, (long)cert->len);
+    char name[32];
+
+    assert_non_null(x);
+    assert_int_equal(ASN1_STRING_length(X509_get0_serialNumber(x)), CERT_SERIAL_BYTES);
+    *ret = (struct order){.kind = ORDER_REVOKE,
+            .reason = ORDER_KEY_COMPROMISE,
+            .issued_at = time_now_ms() / 1000,
+            .approver = "test"};
+    memcpy(ret->serial, ASN1_STRING_get0_data(X509_get0_serialNumber(x)), CERT_SERIAL_BYTES);
+    X509_free(x);
+    snprintf(name, sizeof name, "dev-%zu", i);
+    uuid_device(s->ticket.account, s->ticket.division, "g", name, ret->device);
+}
+
+void station_crl_path(
+        const struct station *s, const struct buf *cert, const char *ext, char ret[PATH_MAX])
+{
+    const uint8_t *at = cert->data;
+    X509 *x = d2i_X509(NULL, &at, (long)cert->len);
+    const ASN1_OCTET_STRING *id = x ? X509_get0_authority_key_id(x) : NULL;
+    char name[2 * CERT_KEY_ID_BYTES + 1], dir[PATH_MAX];
+
+    assert_non_null(id);
+    hex_format(ASN1_STRING_get0_data(id), CERT_KEY_ID_BYTES, name);
+    paths_get(&s->paths, PATH_CRLS, dir);
+    assert_true(snprintf(ret, PATH_MAX, "%s/%s.crl%s", dir, name, ext) < PATH_MAX);
+    X509_free(x);
 }
 
 json_t *station_status(struct station *s)

@@ -6,6 +6,8 @@
 #include "hsm/ticket.h"
 #include "tests/hsm/help.h"
 
+struct order;
+
 struct station {
     char root[64];
     struct paths paths;
@@ -41,6 +43,14 @@ void station_profile(struct ticket *t, const char *path);
 /* An issue of row i with this key; nonce and CSR are made for it. */
 int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh,
         struct err *e);
+/* An order of the station's approver, carried out. ret (may be NULL): the signer's answer. */
+int station_order(const struct station *s, const struct order *o, json_t **ret, struct err *e);
+/* The order that would revoke row i's certificate. */
+void station_revocation(
+        const struct station *s, size_t i, const struct buf *cert, struct order *ret);
+/* Where the list of this certificate's CA is; ext: "" for DER, ".pem". */
+void station_crl_path(
+        const struct station *s, const struct buf *cert, const char *ext, char ret[PATH_MAX]);
 json_t *station_status(struct station *s);
 /* Until ledger and token agree: before, nothing new is certified and no key is made. */
 void station_wait_vouched(struct station *s);

@@ -695,6 +695,18 @@ static void save(const struct answer *a, const char *name, char out[PATH_MAX])
     X509_free(x);
 }
 
+/* openssl crl ends with 0, too, when it has said "verify failure". */
+static void assert_verifies(const char *der, const char *issuing)
+{
+    char command[3 * PATH_MAX];
+
+    snprintf(command, sizeof command,
+            "openssl crl -inform DER -in '%s' -noout -verify -CAfile '%s' 2>&1 | grep -q 'verify "
+            "OK'",
+            der, issuing);
+    assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
+}
+
 static void seen_by_others(void **state)
 {
     EVP_PKEY *key = help_key("P-256"), *other = help_key("P-256");
@@ -725,9 +737,7 @@ static void seen_by_others(void **state)
     assert_int_equal(
             station_run((const char *[]){"openssl", "x509", "-in", chain, "-out", issuing, NULL}),
             0);
-    assert_int_equal(station_run((const char *[]){"openssl", "crl", "-inform", "DER", "-in", der,
-                             "-noout", "-verify", "-CAfile", issuing, NULL}),
-            0);
+    assert_verifies(der, issuing);
     assert_int_equal(station_run((const char *[]){"openssl", "verify", "-x509_strict", "-crl_check",
                              "-CAfile", root, "-untrusted", chain, "-CRLfile", crl, good, NULL}),
             0);
@@ -907,9 +917,7 @@ static void long_list(void **state)
     assert_int_equal(
             station_run((const char *[]){"openssl", "x509", "-in", chain, "-out", issuing, NULL}),
             0);
-    assert_int_equal(station_run((const char *[]){"openssl", "crl", "-inform", "DER", "-in", der,
-                             "-noout", "-verify", "-CAfile", issuing, NULL}),
-            0);
+    assert_verifies(der, issuing);
     for (size_t i = 0; i < STATION_ROWS; i++)
         EVP_PKEY_free(keys[i]);
 }

@@ -745,12 +745,11 @@ static void seen_by_others(void **state)
         assert_int_equal(station_run((const char *[]){"openssl", "verify", "-crl_check", "-CAfile",
                                  root, "-untrusted", chain, "-CRLfile", crl, i ? old : bad, NULL}),
                 2);
-    assert_int_equal(
-            station_run((const char *[]){"certtool", "--verify-crl", "--load-ca-certificate",
-                    issuing, "--infile", crl, "--outfile", "/dev/null", NULL}),
+    assert_int_equal(station_run((const char *[]){"certtool", "--verify-crl",
+                             "--load-ca-certificate", issuing, "--infile", crl, NULL}),
             0);
-    assert_int_equal(station_run((const char *[]){"certtool", "--crl-info", "--inder", "--infile",
-                             der, "--outfile", "/dev/null", NULL}),
+    assert_int_equal(station_run((const char *[]){
+                             "certtool", "--crl-info", "--inder", "--infile", der, NULL}),
             0);
     restart(SIGKILL);
     wait_number(3);

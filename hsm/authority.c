@@ -43,16 +43,20 @@ static void forget(struct authority *a)
 
 static int add_anchors(X509_STORE *store, const struct buf *pem, unsigned *ret_count)
 {
-    BIO *bio = BIO_new_mem_buf(pem->data, (int)pem->len);
+    BIO *bio;
     X509 *x;
-    int r = bio ? 0 : -1;
+    int r;
 
+    if (!pem->len) /* OpenSSL takes no memory of no bytes */
+        return 0;
+    bio = BIO_new_mem_buf(pem->data, (int)pem->len);
+    r = bio ? 0 : -1;
     while (r == 0 && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
         r = X509_STORE_add_cert(store, x) == 1 ? 0 : -1;
         X509_free(x);
         ++*ret_count;
     }
-    if (pem->len && ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+    if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
         r = -1;
     ERR_clear_error();
     BIO_free(bio);
@@ -96,7 +100,10 @@ static int load(struct authority *a, struct err *e)
         err_set(e, ERR_CONFIG, "%s: it holds something that is not a PEM certificate", a->path);
         goto out;
     }
-    log_info("trust-anchors", LOG_STR("file", a->path), LOG_NUM("approvers", count));
+    if (count)
+        log_info("trust-anchors", LOG_STR("file", a->path), LOG_NUM("approvers", count));
+    else
+        log_warning("nobody-may-approve", LOG_STR("file", a->path));
     r = 0;
 out:
     if (r < 0)

@@ -212,7 +212,10 @@ static void say_what_was_made(const struct ceremony_files *f)
     if (approver)
         printf("approver    %s (key: %s)\n", f->at[CEREMONY_APPROVER_CERT],
                 f->at[CEREMONY_APPROVER_KEY]);
-    printf("anchors     %s\n", f->approvers);
+    printf("anchors     %s%s\n", f->approvers,
+            access(f->approvers, F_OK) == 0
+                    ? ""
+                    : " (not there yet: approvers' certificates go into it)");
     if (!token)
         return;
     printf("token       %s (PIN: %s)\n\nPut %s%s%s away from this station, and keep a copy of the "

@@ -4,6 +4,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/text.h"
 #include "hsm/authority.h"
 #include "hsm/ticket.h"
@@ -171,6 +172,25 @@ static void no_policy(void **state)
     done(&pinned);
 }
 
+/* A station whose CA is there before its approvers are: they count as soon as they come. */
+static void nobody_yet(void **state)
+{
+    struct holder ada = make("Ada", NULL, NULL, NULL);
+    struct authority *a = NULL;
+    struct err e = {0};
+
+    (void)state;
+    unlink(path);
+    ok(authority_open(path, &a, &e));
+    refused(approves(a, &ada, NULL, &e), TICKET_UNTRUSTED);
+    write_anchors(&ada, NULL);
+    ok(approves(a, &ada, NULL, &e));
+    fclose(fopen(path, "we"));
+    refused(approves(a, &ada, NULL, &e), TICKET_UNTRUSTED);
+    authority_close(&a);
+    done(&ada);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -191,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(a_policy_tells_approvers_from_others),
             cmocka_unit_test(no_policy),
+            cmocka_unit_test(nobody_yet),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -28,7 +28,7 @@ ERR(NO_JOB, "NoJob", OPERATOR, "No approved job waits for this device: approve t
 /* authority */
 ERR(TICKET, "BadTicket", OPERATOR, "The approval is damaged or forged: have the job approved again.")
 ERR(ORDER, "BadOrder", OPERATOR, "The order is damaged, forged or not possible: sign it again with keyline device revoke.")
-ERR(TICKET_UNTRUSTED, "UntrustedApprover", OPERATOR, "The approver is not among the signer's trust anchors: use an approver that is.")
+ERR(TICKET_UNTRUSTED, "UntrustedApprover", OPERATOR, "The approver is not among the signer's trust anchors: use an approver that is, or add the certificate to etc/approvers.pem.")
 ERR(TICKET_EXPIRED, "TicketExpired", OPERATOR, "The approval is not valid now: check the clock, or approve again.")
 ERR(TICKET_STATION, "WrongStation", OPERATOR, "The approval is for other stations: run the job there, or approve it for this one.")
 ERR(JOB_WITHDRAWN, "Withdrawn", OPERATOR, "The approval of this job was withdrawn for ever: import and approve a new job.")

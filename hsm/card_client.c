@@ -190,7 +190,7 @@ static int ask(const struct card_client *c, enum purpose why, const void *bytes,
         r = pick(&frames, wanted, ret, e);
     if (r < 0 && noise >= 0 && is_worth_telling(c, e))
         tell_noise(noise);
-    if (r < 0 && e->id == ERR_ARGUMENT)
+    if (r < 0 && (e->id == ERR_ARGUMENT || e->id == ERR_NOT_FOUND))
         err_advise(e, "Correct the URI after --key, or what it names; docs/approving.md lists its "
                       "parts.");
     if (noise >= 0)

@@ -449,7 +449,7 @@ static int load_answer(const char *path, struct ca **ret, struct err *e)
         return 0;
     if (e->id == ERR_CONFIG)
         e->id = ERR_CA_CHAIN;
-    if (e->id == ERR_CA_CHAIN)
+    if (e->id == ERR_CA_CHAIN || e->id == ERR_NOT_FOUND)
         err_advise(e, "The file holds the issuing CA's certificate first, then each one's issuer, "
                       "the root last: cat issuing.pem root.pem >chain.pem");
     return -1;

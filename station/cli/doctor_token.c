@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "station/cli/cli.h"
 #include "station/cli/doctor.h"
+#include "station/cli/plain.h"
 
 void doctor_check_module(const struct doctor *d, struct doctor_finding *f)
 {
@@ -36,7 +37,7 @@ void doctor_check_signer(const struct doctor *d, struct doctor_finding *f)
     if (!d->status)
         return;
     if (!json_is_true(json_object_get(signer, "up")) || json_is_object(error)) {
-        doctor_find(f, DOCTOR_FAIL, json_text(error, "hint"), "%s", json_text(error, "message"));
+        doctor_find(f, DOCTOR_FAIL, plain_signer_hint(error), "%s", json_text(error, "message"));
         return;
     }
     json_array_foreach(json_object_get(signer, "tokens"), i, t)

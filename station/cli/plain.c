@@ -42,6 +42,14 @@ void plain_error(struct cli *c, const json_t *error)
     error_facts(c, error, json_text(error, "hint"));
 }
 
+/* The registry is up before the signer is. */
+const char *plain_signer_hint(const json_t *error)
+{
+    return strcmp(json_text(error, "name"), err_name(ERR_UNAVAILABLE)) == 0
+                   ? "Just after a start: ask again in a moment. Else its log says why it ended."
+                   : json_text(error, "hint");
+}
+
 int group_show(struct cli *c, json_t *answer, struct err *e)
 {
     (void)e;
@@ -168,12 +176,7 @@ static void signer_facts(struct cli *c, const json_t *signer)
         screen_fact(
                 &c->out, "Certificates issued", number_format(json_number(signer, "issued"), n));
     hsm_facts(c, signer);
-    /* the registry is up before the signer is */
-    error_facts(c, error,
-            strcmp(json_text(error, "name"), err_name(ERR_UNAVAILABLE)) == 0
-                    ? "Just after a start: ask again in a moment. Else its log says why it ended, "
-                      "and 'keyline doctor' what to do."
-                    : json_text(error, "hint"));
+    error_facts(c, error, plain_signer_hint(error));
 }
 
 int status_show(struct cli *c, json_t *answer, struct err *e)

@@ -8,3 +8,5 @@ int plain_list(struct cli *c, const json_t *rows, const struct table_column *col
         const char *nothing, struct err *e);
 /* The "error" member of an answer; nothing when it is null. */
 void plain_error(struct cli *c, const json_t *error);
+/* What to do about the signer's error, as status has it. */
+const char *plain_signer_hint(const json_t *error);

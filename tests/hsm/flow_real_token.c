@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include <openssl/x509v3.h>
 #include "base/file.h"
@@ -22,11 +21,6 @@
 static struct station st;
 static struct ca *ca;
 static EVP_PKEY *device_key;
-
-static void rest_ms(int ms)
-{
-    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
-}
 
 static void verify(const struct buf *cert)
 {
@@ -86,9 +80,9 @@ static void certificates_verify(void **state)
         issue(i);
     for (int i = 0; station_logins(&st) < wanted; i++) {
         assert_true(i < 200);
-        rest_ms(50);
+        help_rest_ms(50);
     }
-    rest_ms(500);
+    help_rest_ms(500);
     station_stop(&st, SIGTERM);
     assert_int_equal(station_logins(&st), wanted);
 }
@@ -200,7 +194,7 @@ static void pulled_and_plugged_in(void **state)
         if (err_class(e.id) != ERR_CLASS_HSM || time_monotonic_ms() - start > COMES_BACK_MS)
             fail_msg("%s: %s", err_name(e.id), e.msg);
         err_clear(&e);
-        rest_ms(50);
+        help_rest_ms(50);
     }
     printf("back after %d ms\n", (int)(time_monotonic_ms() - start));
     station_stop(&st, SIGTERM);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include "base/text.h"
 #include "hsm/signer_client.h"
 #include "tests/hsm/station.h"
@@ -15,21 +14,6 @@
 static struct station st;
 static size_t next_row;
 
-static void rest_ms(int ms)
-{
-    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
-}
-
-static int issue(size_t row, EVP_PKEY *key, struct err *e)
-{
-    struct buf cert = BUF_INIT;
-    bool fresh;
-    int r = station_issue(&st, row, key, &cert, &fresh, e);
-
-    buf_done(&cert);
-    return r;
-}
-
 /* A certificate for a new device within the time that pauses and deadlines add up to. */
 static void works_again(const char *rule)
 {
@@ -37,13 +21,13 @@ static void works_again(const char *rule)
     int64_t start = time_monotonic_ms();
     struct err e = {0};
 
-    while (issue(next_row, key, &e) < 0) {
+    while (station_issue_once(&st, next_row, key, &e) < 0) {
         if (err_class(e.id) != ERR_CLASS_HSM && err_class(e.id) != ERR_CLASS_RETRY)
             fail_msg("after %s: %s: %s", rule, err_name(e.id), e.msg);
         if (time_monotonic_ms() - start > COMES_BACK_MS)
             fail_msg("after %s: not within %d ms: %s", rule, COMES_BACK_MS, e.msg);
         err_clear(&e);
-        rest_ms(50);
+        help_rest_ms(50);
     }
     next_row++;
     EVP_PKEY_free(key);
@@ -59,7 +43,7 @@ static void fault_at_start(const char *rule, enum err_id wanted)
 
     station_fault(&st, rule);
     station_start(&st);
-    r = issue(next_row, key, &e);
+    r = station_issue_once(&st, next_row, key, &e);
     if (r == 0 || e.id != wanted)
         fail_msg("%s: %s: %s", rule, err_name(e.id), e.msg);
     EVP_PKEY_free(key);
@@ -108,7 +92,7 @@ static void refused_pin_is_tried_once(void **state)
         size_t before = station_logins(&st);
 
         fault_at_start(rows[i].rule, rows[i].wanted);
-        rest_ms(1500); /* the pauses between starts are shorter */
+        help_rest_ms(1500); /* the pauses between starts are shorter */
         assert_int_equal(station_logins(&st), before + 1);
         station_stop(&st, SIGTERM);
     }
@@ -148,15 +132,15 @@ static void login_without_a_reason_is_tried_once_more(void **state)
     }
     station_fault(&st, "C_Login * CKR_GENERAL_ERROR");
     kill_worker();
-    while (issue(next_row, key, &e) == 0 || e.id != ERR_TOKEN_LOGIN) {
+    while (station_issue_once(&st, next_row, key, &e) == 0 || e.id != ERR_TOKEN_LOGIN) {
         err_clear(&e);
-        rest_ms(50);
+        help_rest_ms(50);
     }
     station_fault(&st, "");
-    rest_ms(1500);
+    help_rest_ms(1500);
     assert_int_equal(station_logins(&st) - before, 7);
     /* what is to be done is said for as long as it is to be done */
-    refused(issue(next_row, key, &e), TOKEN_LOGIN);
+    refused(station_issue_once(&st, next_row, key, &e), TOKEN_LOGIN);
     station_stop(&st, SIGTERM);
     station_config(&st, "");
     EVP_PKEY_free(key);
@@ -169,7 +153,7 @@ static void broken_cable_at_login(void **state)
 
     (void)state;
     fault_at_start("C_Login * CKR_DEVICE_ERROR", ERR_TOKEN);
-    rest_ms(2000);
+    help_rest_ms(2000);
     assert_in_range(station_logins(&st) - before, 2, 12);
     station_fault(&st, "");
     works_again("C_Login * CKR_DEVICE_ERROR");
@@ -193,7 +177,7 @@ static void faults_under_way(void **state)
 
         works_again("what was before");
         station_fault(&st, rules[i]);
-        if (issue(next_row, key, &e) < 0) {
+        if (station_issue_once(&st, next_row, key, &e) < 0) {
             if (err_class(e.id) != ERR_CLASS_HSM)
                 fail_msg("%s: %s: %s", rules[i], err_name(e.id), e.msg);
         } else
@@ -243,14 +227,14 @@ static void idle_session_is_kept_alive(void **state)
         works_again("what was before");
         before = restarts(&ready);
         station_fault(&st, rules[i]);
-        rest_ms(2500);
+        help_rest_ms(2500);
         station_fault(&st, "");
         while (restarts(&ready) == before || !ready) {
             if (++tries > 300)
                 fail_msg("%s: nobody saw it", rules[i]);
-            rest_ms(100);
+            help_rest_ms(100);
         }
-        ok(issue(next_row++, key, &e));
+        ok(station_issue_once(&st, next_row++, key, &e));
         EVP_PKEY_free(key);
     }
     station_stop(&st, SIGTERM);
@@ -267,7 +251,7 @@ static void hanging_login(void **state)
     (void)state;
     station_fault(&st, "C_Login * hang");
     station_start(&st);
-    assert_int_equal(issue(next_row, key, &e), -1);
+    assert_int_equal(station_issue_once(&st, next_row, key, &e), -1);
     assert_true(time_monotonic_ms() - start < 30000);
     next_row++; /* the request waits in signerd, and is answered when it can be: to nobody */
     station_fault(&st, "");

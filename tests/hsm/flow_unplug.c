@@ -11,7 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/file.h"
 #include "base/text.h"
@@ -28,11 +27,6 @@
 static char dir[64];
 static struct station st;
 static pid_t server;
-
-static void rest_ms(int ms)
-{
-    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
-}
 
 static char *in_dir(char out[PATH_MAX], const char *name)
 {
@@ -59,7 +53,7 @@ static void plug(void)
     setpgid(server, server);
     for (int i = 0; stat(socket, &s) < 0; i++) {
         assert_true(i < 500);
-        rest_ms(10);
+        help_rest_ms(10);
     }
 }
 
@@ -131,7 +125,7 @@ static int insist(size_t row, EVP_PKEY *key)
             fprintf(stderr, "row %zu: %s: %s\n", row, err_name(e.id), e.msg);
             return -1;
         }
-        rest_ms(20);
+        help_rest_ms(20);
     }
 }
 
@@ -153,7 +147,7 @@ static pid_t load_start(void)
         if (insist(row, key) < 0)
             _exit(1);
         EVP_PKEY_free(key);
-        rest_ms(50);
+        help_rest_ms(50);
     }
     _exit(0);
 }
@@ -166,9 +160,9 @@ static void pulled_and_plugged_in_under_load(void **state)
     (void)state;
     load = load_start();
     for (int i = 0; i < PULLS; i++) {
-        rest_ms(300);
+        help_rest_ms(300);
         pull();
-        rest_ms(i == 1 ? 2500 : 400); /* once long enough for all pauses to have grown */
+        help_rest_ms(i == 1 ? 2500 : 400); /* once long enough for all pauses to have grown */
         plug();
     }
     assert_int_equal(waitpid(load, &status, 0), load);
@@ -204,7 +198,7 @@ static void absence_has_a_name(void **state)
         if (err_class(e.id) != ERR_CLASS_HSM)
             fail_msg("%s: %s", err_name(e.id), e.msg);
         err_clear(&e);
-        rest_ms(200);
+        help_rest_ms(200);
     }
     plug();
     assert_int_equal(insist(ROWS + 1, key), 0);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/row.h"
 #include "base/text.h"
@@ -28,6 +29,11 @@ void help_refused(
         _fail(file, line);
     }
     err_clear(e);
+}
+
+void help_rest_ms(unsigned ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
 }
 
 void help_mkdir(char path[64])

@@ -21,6 +21,8 @@ void help_ok(int r, struct err *e, const char *what, const char *file, int line)
 void help_refused(
         int r, enum err_id wanted, struct err *e, const char *what, const char *file, int line);
 
+void help_rest_ms(unsigned ms);
+
 /* A new directory; help_rmdir() takes it away with all in it. */
 void help_mkdir(char path[64]);
 void help_rmdir(const char *path);

@@ -227,27 +227,55 @@ void station_stop(struct station *s, int signal)
     s->signerd = 0;
 }
 
+int station_request_make(
+        struct station *s, struct station_request *r, EVP_PKEY *key, size_t i, struct err *e)
+{
+    const struct buf *row = &s->rows.rows[i];
+
+    memset(r, 0, sizeof *r);
+    if (signer_nonce(s->bus, s->ticket.job, i, r->nonce, e) < 0 ||
+            buf_append(&r->row, row->data, row->len, e) < 0)
+        return -1;
+    help_csr(key, r->nonce, EVP_PKEY_is_a(key, "ED25519") ? NULL : "SHA256", &r->csr);
+    help_rows_proof(&s->rows, i, &r->proof);
+    r->q = (struct signer_issue){.ticket = s->jws,
+            .row_index = i,
+            .row = r->row.data,
+            .row_len = r->row.len,
+            .proof = r->proof.data,
+            .proof_len = r->proof.len,
+            .csr = r->csr.data,
+            .csr_len = r->csr.len,
+            .nonce = r->nonce};
+    return 0;
+}
+
+void station_request_done(struct station_request *r)
+{
+    buf_done(&r->csr);
+    buf_done(&r->proof);
+    buf_done(&r->row);
+}
+
 int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh,
         struct err *e)
 {
-    uint8_t nonce[NONCE_BYTES];
-    struct buf csr = BUF_INIT, proof = BUF_INIT;
-    struct signer_issue q = {.ticket = s->jws,
-            .row_index = i,
-            .row = s->rows.rows[i].data,
-            .row_len = s->rows.rows[i].len,
-            .nonce = nonce};
-    int r = -1;
+    struct station_request q;
+    int r = station_request_make(s, &q, key, i, e);
 
-    if (signer_nonce(s->bus, s->ticket.job, i, nonce, e) == 0) {
-        help_csr(key, nonce, EVP_PKEY_is_a(key, "ED25519") ? NULL : "SHA256", &csr);
-        help_rows_proof(&s->rows, i, &proof);
-        q.csr = csr.data, q.csr_len = csr.len;
-        q.proof = proof.data, q.proof_len = proof.len;
-        r = signer_issue(s->bus, &q, ret_cert, ret_fresh, e);
-    }
-    buf_done(&csr);
-    buf_done(&proof);
+    if (r == 0)
+        r = signer_issue(s->bus, &q.q, ret_cert, ret_fresh, e);
+    station_request_done(&q);
+    return r;
+}
+
+int station_issue_once(struct station *s, size_t i, EVP_PKEY *key, struct err *e)
+{
+    struct buf cert = BUF_INIT;
+    bool fresh;
+    int r = station_issue(s, i, key, &cert, &fresh, e);
+
+    buf_done(&cert);
     return r;
 }
 
@@ -266,7 +294,7 @@ static void split_root(const struct buf *chain, const char *path)
 
 void station_verify(const struct station *s, const struct buf *cert, const char *chain)
 {
-    char leaf[PATH_MAX], whole[PATH_MAX], root[PATH_MAX];
+    char leaf[PATH_MAX], whole[PATH_MAX], root[PATH_MAX], own[PATH_MAX];
     const uint8_t *at = cert->data;
     X509 *x = d2i_X509(NULL, &at, (long)cert->len);
     struct buf pem = BUF_INIT, above = BUF_INIT;
@@ -274,6 +302,10 @@ void station_verify(const struct station *s, const struct buf *cert, const char 
     FILE *f;
 
     assert_non_null(x);
+    if (!chain) {
+        paths_get(&s->paths, PATH_CA_CHAIN, own);
+        chain = own;
+    }
     snprintf(leaf, sizeof leaf, "%s/leaf.pem", s->root);
     snprintf(whole, sizeof whole, "%s/whole.pem", s->root);
     snprintf(root, sizeof root, "%s/anchor.pem", s->root);

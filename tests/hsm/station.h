@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <systemd/sd-bus.h>
 #include "base/paths.h"
+#include "hsm/signer_client.h"
 #include "hsm/ticket.h"
 #include "tests/hsm/help.h"
 
@@ -36,13 +37,25 @@ size_t station_logins(const struct station *s);
 /* Runs a program and gives its exit status. */
 int station_run(const char *const *argv);
 
-/* By two verifiers that we did not write: openssl and GnuTLS, from the certificate up to the root that ends this chain. */
+/* By two verifiers that we did not write: openssl and GnuTLS, from the certificate up to the root that ends this chain; NULL:
+ * the station's own. */
 void station_verify(const struct station *s, const struct buf *cert, const char *chain);
 /* The ticket is for this profile file as it is now; NULL: the built-in one. */
 void station_profile(struct ticket *t, const char *path);
-/* An issue of row i with this key; nonce and CSR are made for it. */
+/* An honest request for row i and this key, with a nonce of the signer's. q borrows from the rest, which may be changed. */
+struct station_request {
+    uint8_t nonce[NONCE_BYTES];
+    struct buf csr, proof, row;
+    struct signer_issue q;
+};
+/* To be given back also when it failed. */
+int station_request_make(
+        struct station *s, struct station_request *r, EVP_PKEY *key, size_t i, struct err *e);
+void station_request_done(struct station_request *r);
+/* It is made and sent; once: when only the outcome counts. */
 int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh,
         struct err *e);
+int station_issue_once(struct station *s, size_t i, EVP_PKEY *key, struct err *e);
 /* An order of the station's approver, carried out. ret (may be NULL): the signer's answer. */
 int station_order(const struct station *s, const struct order *o, json_t **ret, struct err *e);
 /* The order that would revoke row i's certificate. */

@@ -192,6 +192,23 @@ static json_t *row_json(const struct row *row)
     return o;
 }
 
+int device_profile(
+        struct registry *r, int64_t device, char ret[PROFILE_NAME_MAX + 1], struct err *e)
+{
+    struct query q;
+    if (query_open(&q, r, e,
+                "SELECT j.profile FROM device d JOIN job j ON j.id = d.job WHERE d.id = ?1",
+                BIND_INT(device)))
+        return -1;
+    int n = query_next(&q, e);
+    if (n > 0)
+        snprintf(ret, PROFILE_NAME_MAX + 1, "%s", query_text(&q, 0));
+    else if (n == 0)
+        n = err_set(e, ERR_STORE, "a device's job is missing in the registry");
+    query_done(&q);
+    return n > 0 ? 0 : -1;
+}
+
 int device_row(struct registry *r, int64_t device, struct buf *ret, struct err *e)
 {
     struct query q;

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <jansson.h>
 #include "base/err.h"
+#include "hsm/profile.h"
 
 struct buf;
 struct registry;
@@ -23,5 +24,8 @@ int device_find(struct registry *r, const char *text, int64_t *ret, struct err *
 int device_json(struct registry *r, int64_t device, json_t **ret, struct err *e); /* DEVICE */
 /* Its canonical row (base/row.h), appended. */
 int device_row(struct registry *r, int64_t device, struct buf *ret, struct err *e);
+/* The name of the certificate profile of the job that it is in. */
+int device_profile(
+        struct registry *r, int64_t device, char ret[PROFILE_NAME_MAX + 1], struct err *e);
 /* DEVICE, its row, certificates and runs; text as above. */
 int device_show(struct registry *r, const char *text, json_t **ret, struct err *e);

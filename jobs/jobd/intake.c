@@ -145,6 +145,7 @@ struct rows {
     size_t count;
     struct row columns; /* every column that one of them has */
     bool made_key;      /* of one of them, by the signer */
+    char profile[PROFILE_NAME_MAX + 1];
 };
 
 static const struct row_field *find_field(const struct row *row, const struct row_field *like)
@@ -169,6 +170,21 @@ static int add_columns(struct rows *all, const struct row *row, struct err *e)
     return 0;
 }
 
+/* A job has one profile, and a device's next certificate looks like its last. */
+static int add_profile(
+        struct registry *r, struct rows *all, int64_t device, const char *text, struct err *e)
+{
+    char profile[PROFILE_NAME_MAX + 1];
+    if (device_profile(r, device, profile, e))
+        return -1;
+    if (all->count && strcmp(profile, all->profile) != 0)
+        return err_set(e, ERR_ARGUMENT,
+                "device '%.100s' is of profile %s, those before it of %s: re-issue them apart",
+                text, profile, all->profile);
+    memcpy(all->profile, profile, sizeof profile);
+    return 0;
+}
+
 static int add_device(struct registry *r, struct rows *all, const char *text, struct err *e)
 {
     int64_t device;
@@ -179,7 +195,8 @@ static int add_device(struct registry *r, struct rows *all, const char *text, st
     struct buf *bytes = &all->bytes[all->count];
     struct row *row = &all->row[all->count];
     if (device_find(r, text, &device, e) || certificate_made_key(r, device, &made, e) ||
-            device_row(r, device, bytes, e) || row_decode(bytes->data, bytes->len, row, e))
+            add_profile(r, all, device, text, e) || device_row(r, device, bytes, e) ||
+            row_decode(bytes->data, bytes->len, row, e))
         return -1;
     all->count++;
     all->made_key |= made;
@@ -245,6 +262,8 @@ int intake_from_devices(struct registry *r, sd_bus_message *m, struct intake *in
         in->options.name = in->name;
     }
     in->options.reissue = true;
+    memcpy(in->devices_profile, all->profile, sizeof in->devices_profile);
+    in->profile = in->devices_profile;
     /* The signer certifies a key that it made only where the approver allows it again. */
     if (all->made_key)
         in->options.keys = "signer";

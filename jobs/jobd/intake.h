@@ -13,7 +13,7 @@ struct registry;
 struct intake {
     int fd;                     /* ours */
     struct job_options options; /* borrowed from the message, or from name */
-    char name[NAME_BYTES_MAX + 1];
+    char name[NAME_BYTES_MAX + 1], devices_profile[PROFILE_NAME_MAX + 1];
     const char *group, *profile; /* likewise */
     struct manifest manifest;
 };
@@ -27,7 +27,8 @@ struct intake {
 int intake_from_file(sd_bus_message *m, struct intake *in, struct err *e);
 /* "a{ss}": column and value. */
 int intake_from_row(sd_bus_message *m, struct intake *in, struct err *e);
-/* "ass": devices that there are, and the re-issue job's name ("" : made up). Their rows stand for a manifest. */
+/* "ass": devices that there are, and the re-issue job's name ("" : made up). Their rows stand for a
+ * manifest, and the profile is that of the jobs they are in, which must be the same. */
 int intake_from_devices(struct registry *r, sd_bus_message *m, struct intake *in, struct err *e);
 /* Finds the profile, as its file is now, and reads the manifest: ERR_PROFILE, or as manifest_read(). The profile is borrowed until
  * another one is looked for. */

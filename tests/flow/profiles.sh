@@ -37,6 +37,14 @@ for row in "ec384 71 P-384" "rsa 72 2048"; do
     done
 done
 
+# A second certificate looks like the first, unless somebody imports a manifest that says otherwise.
+one_of() { keyline device list --job "$1" --columns group,name | head -n 1 | tr '\t' /; }
+keyline device reissue "$(one_of ec384)" --name again >/dev/null
+[ "$(job_field again profile)" = ec384 ] || die "a device of ec384 is re-issued with profile $(job_field again profile)"
+keyline device reissue "$(one_of rsa)" "$(keyline device list --job ec384 --columns group,name | tail -n 1 | tr '\t' /)" --name mixed >"$test_dir/out" 2>&1 &&
+    die "devices of two profiles are one job"
+grep -q "is of profile ec384, those before it of rsa: re-issue them apart" "$test_dir/out" || die "it is not said why: $(cat "$test_dir/out")"
+
 # A profile that is not there, or is faulty, or that the manifest's rows do not fit: there is no such job, and it is said why.
 # refused WORDS PROFILE
 refused() {

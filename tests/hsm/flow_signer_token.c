@@ -190,7 +190,8 @@ static void faulty_module(void **state)
     station_wait_ready(&st, 2);
     for (size_t i = 0; i < 3; i++) {
         station_fault(&st, rows[i].fault);
-        help_refused(station_issue_once(&st, i, key, &e), rows[i].wanted, &e, rows[i].fault, __FILE__, __LINE__);
+        help_refused(station_issue_once(&st, i, key, &e), rows[i].wanted, &e, rows[i].fault,
+                __FILE__, __LINE__);
         /* and it comes back by itself */
         station_fault(&st, "");
         station_wait_ready(&st, 2);

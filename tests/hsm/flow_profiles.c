@@ -1,12 +1,16 @@
-/* Certificates of every profile, for every kind of device key, under every kind of CA key, made by
- * the real signer, and shown to verifiers that we did not write (verify_certs.sh). With
- * KEYLINE_KEEP_CERTS=DIR they stay there, for linters that no Debian package has. */
+/* Certificates of every profile, for every kind of device key, under every kind of CA key, and that
+ * CA's CRLs, made by the real signer, and shown to verifiers that we did not write (verify_certs.sh).
+ * With KEYLINE_KEEP_CERTS=DIR they stay there, for linters that no Debian package has. */
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include "base/file.h"
+#include "base/limits.h"
+#include "hsm/order.h"
 #include "hsm/profile.h"
 #include "tests/hsm/station.h"
 
@@ -20,6 +24,12 @@ static const struct {
 } makes[] = {{NULL, "idevid", false}, {"tls", "tls", false}, {"names", "names", false},
         {"names", "nameless", true}};
 #define COUNT(table) (sizeof(table) / sizeof *(table))
+
+/* What the first certificates are revoked for; the last one superseded at first, and then worse. */
+static const enum order_reason reasons[] = {ORDER_UNSPECIFIED, ORDER_AFFILIATION_CHANGED,
+        ORDER_SUPERSEDED, ORDER_CESSATION_OF_OPERATION, ORDER_PRIVILEGE_WITHDRAWN,
+        ORDER_KEY_COMPROMISE};
+_Static_assert(COUNT(reasons) == COUNT(key_kinds), "one certificate of the first make for each");
 
 static EVP_PKEY *keys[COUNT(makes)][COUNT(key_kinds)];
 static char dir[PATH_MAX];
@@ -36,19 +46,25 @@ static void copy(const char *from, const char *to_dir, const char *name)
     buf_done(&bytes);
 }
 
-static void write_cert(
-        const struct buf *der, const char *to_dir, const char *make, const char *kind)
+static void cert_path(const char *to_dir, size_t make, size_t kind, char ret[PATH_MAX + 80])
 {
-    char path[PATH_MAX + 80], key[16];
+    char key[16];
+
+    snprintf(key, sizeof key, "%s", key_kinds[kind]);
+    if (strchr(key, ':'))
+        *strchr(key, ':') = '-';
+    snprintf(ret, PATH_MAX + 80, "%s/%s.%s.pem", to_dir, makes[make].name, key);
+}
+
+static void write_cert(const struct buf *der, const char *to_dir, size_t make, size_t kind)
+{
+    char path[PATH_MAX + 80];
     const uint8_t *at = der->data;
     X509 *x = d2i_X509(NULL, &at, (long)der->len);
     FILE *f;
 
     assert_non_null(x);
-    snprintf(key, sizeof key, "%s", kind);
-    if (strchr(key, ':'))
-        *strchr(key, ':') = '-';
-    snprintf(path, sizeof path, "%s/%s.%s.pem", to_dir, make, key);
+    cert_path(to_dir, make, kind, path);
     f = fopen(path, "we");
     assert_non_null(f);
     PEM_write_X509(f, x);
@@ -70,7 +86,9 @@ static void approve(struct station *st, size_t make)
     ok(ticket_sign(&st->ticket, st->approver, st->approver_chain, &st->jws, &e));
 }
 
-static void issue_all(struct station *st, const char *to_dir)
+/* revocations: of the first make's certificates; crl: where their CA's list is. */
+static void issue_all(struct station *st, const char *to_dir,
+        struct order revocations[COUNT(reasons)], char crl[PATH_MAX])
 {
     size_t row = 0, nameless = 0;
     struct err e = {0};
@@ -88,15 +106,78 @@ static void issue_all(struct station *st, const char *to_dir)
                 nameless++;
             at = makes[m].nameless ? nameless++ : row++;
             ok(station_issue(st, at, keys[m][k], &cert, &fresh, &e));
-            write_cert(&cert, to_dir, makes[m].name, key_kinds[k]);
+            write_cert(&cert, to_dir, m, k);
+            if (m == 0)
+                station_revocation(st, at, &cert, &revocations[k]);
+            station_crl_path(st, &cert, ".pem", crl);
             buf_done(&cert);
         }
     }
 }
 
+/* The list is there, has so many entries, and all of them with a key that was stolen have that reason. */
+static bool is_listed(const char *path, int entries, int stolen)
+{
+    FILE *f = fopen(path, "re");
+    X509_CRL *crl = f ? PEM_read_X509_CRL(f, NULL, NULL, NULL) : NULL;
+    STACK_OF(X509_REVOKED) *list = crl ? X509_CRL_get_REVOKED(crl) : NULL;
+    bool right = crl && (list ? sk_X509_REVOKED_num(list) : 0) == entries;
+
+    for (int i = 0; right && i < entries; i++) {
+        ASN1_ENUMERATED *reason = X509_REVOKED_get_ext_d2i(
+                sk_X509_REVOKED_value(list, i), NID_crl_reason, NULL, NULL);
+
+        stolen -= reason && ASN1_ENUMERATED_get(reason) == ORDER_KEY_COMPROMISE;
+        ASN1_ENUMERATED_free(reason);
+    }
+    X509_CRL_free(crl);
+    if (f)
+        fclose(f);
+    return right && stolen == 0;
+}
+
+/* As crl-NAME.pem; and in crl-NAME.revoked, a file name a line, what it must stop. */
+static void keep_list(const char *crl, int entries, int stolen, const char *to_dir,
+        const char *name, const struct buf *revoked)
+{
+    char as[32], path[PATH_MAX + 80];
+    struct err e = {0};
+
+    for (int i = 0; i < 2000 && !is_listed(crl, entries, stolen); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    assert_true(is_listed(crl, entries, stolen));
+    snprintf(as, sizeof as, "crl-%s.pem", name);
+    copy(crl, to_dir, as);
+    snprintf(path, sizeof path, "%s/crl-%s.revoked", to_dir, name);
+    ok(file_write(path, revoked->data, revoked->len, 0644, &e));
+}
+
+/* The first make's certificates. */
+static void revoke_some(const struct station *st, struct order revocations[COUNT(reasons)],
+        const char *crl, const char *to_dir)
+{
+    char path[PATH_MAX + 80];
+    struct buf names = BUF_INIT;
+    struct err e = {0};
+
+    for (size_t k = 0; k < COUNT(reasons); k++) {
+        cert_path("", 0, k, path);
+        ok(buf_printf(&names, &e, "%s\n", path + 1));
+        revocations[k].reason = reasons[k] == ORDER_KEY_COMPROMISE ? ORDER_SUPERSEDED : reasons[k];
+        ok(station_order(st, &revocations[k], NULL, &e));
+    }
+    keep_list(crl, COUNT(reasons), 0, to_dir, "reasons", &names);
+    revocations[COUNT(reasons) - 1].reason = ORDER_KEY_COMPROMISE;
+    ok(station_order(st, &revocations[COUNT(reasons) - 1], NULL, &e));
+    keep_list(crl, COUNT(reasons), 1, to_dir, "stolen", &names);
+    buf_done(&names);
+}
+
 static void make_all(const char *ca_kind)
 {
-    char to_dir[PATH_MAX + 16], from[PATH_MAX + 40], profiles[PATH_MAX];
+    char to_dir[PATH_MAX + 16], from[PATH_MAX + 40], profiles[PATH_MAX], crl[PATH_MAX];
+    struct order revocations[COUNT(reasons)];
+    struct buf none = BUF_INIT;
     struct station st;
     struct err e = {0};
 
@@ -112,11 +193,13 @@ static void make_all(const char *ca_kind)
     snprintf(from, sizeof from, "%s/etc/ca/chain.pem", st.root);
     copy(from, to_dir, "chain.pem");
     station_start(&st);
-    issue_all(&st, to_dir);
+    issue_all(&st, to_dir, revocations, crl);
+    keep_list(crl, 0, 0, to_dir, "empty", &none);
+    revoke_some(&st, revocations, crl, to_dir);
     station_close(&st);
 }
 
-static void every_certificate(void **state)
+static void every_certificate_and_list(void **state)
 {
     (void)state;
     for (size_t c = 0; c < COUNT(ca_kinds); c++)
@@ -205,7 +288,7 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-            cmocka_unit_test(every_certificate),
+            cmocka_unit_test(every_certificate_and_list),
             cmocka_unit_test(approved_words),
     };
 

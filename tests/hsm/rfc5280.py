@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Reads certificates and CRLs with nothing of ours and says where they are not what RFC 5280 asks for.
 
-rfc5280.py DIR: root.pem, chain.pem (issuing CA first) and every other *.pem, which chain.pem issued; crl.pem is its CRL.
+rfc5280.py DIR: root.pem, chain.pem (issuing CA first) and every other *.pem, which chain.pem issued; crl*.pem are its CRLs;
+NAME.revoked beside such a list has the file names of the certificates on it, one a line.
 Each complaint is a line with the clause; the exit status is 1 when there is one."""
 import base64
 import datetime
@@ -304,12 +305,29 @@ def check_certificate(where, c, by, is_ca):
 
 # ---- a CRL (5.1 and 5.2)
 
-def check_crl(where, der, by):
-    tbs, outer, _ = parse(der).children
+REASONS = {1, 3, 4, 5, 9}  # not unspecified, which is said by saying nothing; and what is revoked here is so for ever
+
+
+def check_entry(where, entry, this_update):
+    date = read_time(where, "revocationDate", entry.children[1])
+    if date and this_update and date > this_update:
+        complain(where, "5.1.2.6", "a certificate was revoked after the list was made")
+    for oid, (critical, value) in (read_extensions(where, entry.children[2]) if len(entry.children) > 2 else {}).items():
+        if oid != "2.5.29.21":
+            complain(where, "5.3", f"entry extension {oid}, which we do not write")
+        elif critical or value.tag != 0x0A or int.from_bytes(value.body, "big") not in REASONS:
+            complain(where, "5.3.1", f"reason {value.body.hex()}, which is critical or none of ours")
+
+
+def check_crl(where, der, by, revoked):
+    """revoked: the serial numbers that must be on it, and no others; None: whatever. Returns thisUpdate and cRLNumber."""
+    tbs, outer, signature = parse(der).children
     parts = list(tbs.children)
     if parts[0].tag != 0x02 or parts.pop(0).integer() != 1:
         complain(where, "5.1.2.1", "it is not version 2")
     check_algorithm(where, outer, parts.pop(0))
+    if signature.body[0]:
+        complain(where, "5.1.1.3", "the signature is not whole octets")
     if parts.pop(0).raw != by.subject.raw:
         complain(where, "5.1.2.3", "the issuer's name is not the CA's, byte for byte")
     times = []
@@ -327,16 +345,19 @@ def check_crl(where, der, by):
             if serial in serials:
                 complain(where, "5.1.2.6", f"{serial:x} stands there twice")
             serials.add(serial)
-            read_time(where, "revocationDate", entry.children[1])
-            for oid, (critical, value) in (read_extensions(where, entry.children[2]) if len(entry.children) > 2 else {}).items():
-                if oid == "2.5.29.21" and (critical or value.tag != 0x0A or value.body == b"\x00"):
-                    complain(where, "5.3.1", "a reason that is critical or \"unspecified\"")
+            check_entry(where, entry, times[0] if times else None)
+    if revoked is not None and serials != revoked:
+        complain(where, "5.1.2.6", f"{len(serials - revoked)} certificates are on it by mistake, {len(revoked - serials)} are not")
     x = read_extensions(where, parts[0].children[0]) if parts else {}
     if AKI not in x or x[AKI][1].children[0].body != by.extensions[SKI][1].body:
         complain(where, "5.2.1", "authorityKeyIdentifier is missing or another key's")
+    for oid in x.keys() - {AKI, "2.5.29.20"}:
+        complain(where, "5.2", f"extension {oid}, which we do not write")
     number = x.get("2.5.29.20")
     if not number or number[0] or not 0 <= number[1].integer() or len(number[1].body) > 20:
         complain(where, "5.2.3", "cRLNumber must be there, not critical and at most 20 octets")
+        return None
+    return (times[0], number[1].integer()) if times and times[0] else None
 
 
 # ---- all
@@ -346,15 +367,29 @@ def read_pem(path):
     return [base64.b64decode(b) for b in blocks]
 
 
+def serials_of(folder, crl):
+    names = crl.with_suffix(".revoked")
+    if not names.exists():
+        return None
+    return {Certificate(read_pem(folder / name)[0]).serial.integer() for name in names.read_text().split()}
+
+
+def check_numbers(where, lists):
+    """A later list has a higher number; lists: thisUpdate and cRLNumber of each."""
+    numbers = [number for _, number in sorted(lists)]
+    if numbers != sorted(set(numbers)):
+        complain(where, "5.2.3", f"cRLNumbers {numbers} do not grow")
+
+
 def main(folder):
     issuing, root = (Certificate(der) for der in read_pem(folder / "chain.pem"))
     for c, by, name in ((root, root, "root"), (issuing, root, "issuing")):
         check_certificate(f"{folder}/{name}", c, by, True)
-    serials = set()
+    serials, lists = set(), []
     for path in sorted(folder.glob("*.pem")):
         try:
-            if path.name == "crl.pem":
-                check_crl(path, read_pem(path)[0], issuing)
+            if path.name.startswith("crl"):
+                lists.append(check_crl(path, read_pem(path)[0], issuing, serials_of(folder, path)))
             elif path.name not in ("root.pem", "chain.pem"):
                 c = Certificate(read_pem(path)[0])
                 check_certificate(path, c, issuing, False)
@@ -363,6 +398,7 @@ def main(folder):
                 serials.add(c.serial.raw)
         except (Bad, IndexError, ValueError, AttributeError, TypeError) as why:
             complain(path, "X.690", f"it cannot be read: {why!r}")
+    check_numbers(folder, [known for known in lists if known])
     return 1 if complaints else 0
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# verify_certs.sh and rfc5280.py judge our certificates: here they must refuse what is wrong, each for its reason. The bad
-# certificates are OpenSSL's, made by a CA of this test.
+# verify_certs.sh and rfc5280.py judge our certificates and lists: here they must refuse what is wrong, each for its reason. The
+# bad ones are OpenSSL's, made by a CA of this test.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 dir=$(mktemp -d)
@@ -70,5 +70,42 @@ certify other.pem /CN=Issuing other.key pki/p256/root.pem root.key "$(ca_extensi
 for verifier in OpenSSL GnuTLS NSS; do
     expect "$verifier: pki" "signed by another key" /CN=d dev.key other.pem other.key "$good"
 done
+
+# ---- lists
+
+list() { # list OUT CA CA-KEY [REASON]: with the certificate of serial number 0x1234567890abcdef, when there is a reason
+    : >index.txt
+    [ -z "${4:-}" ] || printf 'R\t491231235959Z\t251101000000Z,%s\t1234567890ABCDEF\tunknown\t/CN=d\n' "$4" >index.txt
+    printf '[ca]\ndefault_ca=c\n[c]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=7\n%s\ncrl_extensions=x\n[x]\n%s\n' \
+        "${number-crlnumber=number}" "${extensions-authorityKeyIdentifier=keyid:always}" >ca.cnf
+    echo 07 >number
+    openssl ca -config ca.cnf -gencrl -cert "$2" -keyfile "$3" -out "$1" 2>openssl.log || { cat openssl.log >&2; return 1; }
+}
+expect_list() { # expect_list PASS|WORDS NAME REVOKED [list's arguments from CA on]
+    local wanted=$1 name=$2 revoked=$3
+    shift 3
+    rm -f pki/p256/crl*
+    list pki/p256/crl-x.pem "$@"
+    printf '%s' "$revoked" >pki/p256/crl-x.revoked
+    expect "$wanted" "list: $name" /CN=d "${by[@]}" "$good"
+}
+all=x.P-256.pem$'\n'
+expect_list PASS empty "" ca.pem ca.key
+expect_list PASS "a certificate" "$all" ca.pem ca.key keyCompromise
+for verifier in OpenSSL GnuTLS NSS; do
+    expect_list "$verifier: pki/p256/crl-x.pem" "signed by another key" "" other.pem other.key
+    expect_list "$verifier: .*: it is revoked" "it lacks a certificate" "$all" ca.pem ca.key
+    expect_list "$verifier: .* with pki/p256/crl-x.pem" "it stops a good certificate" "" ca.pem ca.key superseded
+done
+expect_list "0 certificates are on it by mistake, 1" "one is not on it" "$all" ca.pem ca.key
+expect_list "1 certificates are on it by mistake, 0" "one is on it by mistake" "" ca.pem ca.key superseded
+expect_list "5.3.1" "a reason that is none" "$all" ca.pem ca.key unspecified
+expect_list "5.3.1" "a revocation that may end" "$all" ca.pem ca.key certificateHold
+number='' expect_list "5.2.3" "no number" "" ca.pem ca.key
+extensions=$'authorityKeyIdentifier=keyid:always\nissuerAltName=email:a@example.com' expect_list "5.2: extension" "an extension that is not ours" "" ca.pem ca.key
+extensions='issuerAltName=email:a@example.com' expect_list "5.2.1" "no authorityKeyIdentifier" "" ca.pem ca.key
+list pki/p256/crl-y.pem ca.pem ca.key
+: >pki/p256/crl-y.revoked
+extensions='authorityKeyIdentifier=keyid:always' expect "do not grow" "list: two of one number" /CN=d "${by[@]}" "$good"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -402,7 +402,7 @@ static void nothing_is_written_before_the_introduction(void **state)
             station_stop(&rig, SIGKILL);
     }
     station_fault(&rig, "");
-    rig_wait_marked();
+    station_wait_vouched(&rig);
     station_stop(&rig, SIGKILL);
     rig_read(&now);
     assert_true(now.len > before.len);

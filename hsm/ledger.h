@@ -150,8 +150,9 @@ void ledger_refusal(const struct err *why, char out[LEDGER_REFUSAL_MAX + 1]);
 /* place: of the entry, for `before`. The entry and its tail are borrowed for the call; a tail is what the file holds, so
  * check that it is text before it is shown as text. 0: go on; anything else ends the listing. */
 typedef int (*ledger_read_fn)(void *ctx, uint64_t place, const struct ledger_entry *entry);
-/* What is durable, newest first; ERR_LEDGER when it was damaged at the start. At most `limit` entries from places below `before` (LEDGER_NEWEST, or the last place that fn
- * was given, to go on). Reads about a megabyte of the file for each step back, whatever the limit. */
+/* What is durable, newest first: at most `limit` entries from places below `before` (LEDGER_NEWEST, or the last place that fn
+ * was given, to go on). Reads about a megabyte of the file for each step back, whatever the limit. ERR_LEDGER when it was
+ * damaged at the start. */
 int ledger_read(struct ledger *l, uint64_t before, size_t limit, ledger_read_fn fn, void *ctx,
         struct err *e);
 /* NULL: there is none yet. Holds until the next commit. */

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "hsm/ledger.h"
+#include "hsm/ledger_scrub.h"
 #include "tests/fuzz/fuzz.h"
 
 /* hsm/ledger.h, written down a second time on purpose: what checks a chain must not be what made it. */
@@ -141,6 +142,37 @@ static void write_on(const char *path, struct ledger *l)
     ledger_close(&l);
 }
 
+/* What is asked of a ledger before it is believed: none of its groups was written by the process that reads it here; what it
+ * was is in it, and the newest checkpoint of any bytes can be judged. */
+static void check_trust(const char *path, struct ledger *l)
+{
+    struct ledger_entry newest;
+    struct ledger_verified v;
+    struct ledger_state state;
+    struct buf tail = BUF_INIT;
+    struct err e = {0};
+    uint64_t at = 0;
+    bool groups = ledger_counts(l).groups > 0;
+    int r;
+
+    promise(ledger_written_by(l, HEADER, ledger_writer(l), &at, &e) ==
+            (groups ? LEDGER_ABSENT : LEDGER_PRESENT));
+    ledger_state(l, &state);
+    promise(ledger_contains(l, &state, &e) == LEDGER_PRESENT);
+    if (ledger_last_checkpoint(l, &newest, &tail, &e) == LEDGER_PRESENT) {
+        state.size = newest.row;
+        memcpy(state.chain, newest.spki_sha256, sizeof state.chain);
+        r = ledger_contains(l, &state, &e);
+        promise(r >= 0);
+        if (r == LEDGER_PRESENT)
+            promise(ledger_written_by(l, newest.row, ledger_checkpoint_writer(&newest), &at, &e) >=
+                    0);
+    }
+    buf_done(&tail);
+    ledger_state(l, &state);
+    promise(ledger_verify(path, NULL, NULL, &v, &e) == 0 && v.bytes == state.size);
+}
+
 static void check_accepted(const char *path, struct ledger *l, const uint8_t *data, size_t size)
 {
     struct buf now = BUF_INIT;
@@ -177,6 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_outcome(r, &e);
     if (r == 0) {
         check_accepted(path, l, data, size);
+        check_trust(path, l);
         write_on(path, l);
         return 0;
     }

@@ -6,6 +6,9 @@
 #include "hsm/signer_client.h"
 #include "tests/hsm/station.h"
 
+#define ROUND 12 /* requests under way when a worker is killed */
+_Static_assert(STATION_QUOTA % ROUND == 0, "whole rounds");
+
 static struct station st;
 
 static int setup(void **state)
@@ -49,6 +52,12 @@ static void on_certificate(
     }
 }
 
+static void wait_answers(struct load *l, size_t count)
+{
+    while (l->answered < count)
+        assert_true(sd_event_run(l->event, 20000000) > 0);
+}
+
 static pid_t worker_pid(size_t i)
 {
     json_t *o = station_status(&st);
@@ -76,21 +85,19 @@ static void killed_workers_lose_nothing(void **state)
         keys[i] = help_key("P-256");
         ok(station_request_make(&st, &a[i], keys[i], i, &e));
     }
-    for (size_t i = 0; i < STATION_QUOTA; i++) {
-        q[i] = (struct load_request){&l, i};
-        ok(signer_issue_async(l.bus, &a[i].q, on_certificate, &q[i], &e));
-    }
-    sd_bus_flush(l.bus);
-    for (size_t next = 1; l.answered < STATION_QUOTA;) {
-        if (l.answered >=
-                next) { /* again and again, each of them; once in a while, so that they get ready between */
-            pid_t pid = worker_pid(l.answered / 8 % 2);
+    /* each worker in its turn, in the middle of its work, and back before the next */
+    for (size_t first = 0; first < STATION_QUOTA; first += ROUND) {
+        pid_t pid = worker_pid(first / ROUND % 2);
 
-            next = l.answered + 8;
-            if (pid > 0)
-                kill(pid, SIGKILL);
+        for (size_t i = first; i < first + ROUND; i++) {
+            q[i] = (struct load_request){&l, i};
+            ok(signer_issue_async(l.bus, &a[i].q, on_certificate, &q[i], &e));
         }
-        assert_true(sd_event_run(l.event, 20000000) > 0);
+        sd_bus_flush(l.bus);
+        wait_answers(&l, first + 1);
+        kill(pid, SIGKILL);
+        wait_answers(&l, first + ROUND);
+        station_wait_ready(&st, 2);
     }
     assert_int_equal(l.failed, 0);
     /* the same again gives the same */

@@ -12,14 +12,15 @@ int sd_bus_call(
 {
     int (*real)(sd_bus *, sd_bus_message *, uint64_t, sd_bus_error *, sd_bus_message **);
     const char *member = sd_bus_message_get_member(m), *mark = getenv("DIE_UNSEEN");
+    int records = member && strcmp(member, "Complete") == 0,
+        r; /* the call moves the member's text */
     void *found = dlsym(RTLD_NEXT, "sd_bus_call");
-    int r;
 
     if (!found)
         abort();
     memcpy(&real, &found, sizeof real); /* ISO C knows no way from an object to a function */
     r = real(bus, m, usec, e, reply);
-    if (r >= 0 && member && strcmp(member, "Complete") == 0 && mark && unlink(mark) == 0)
+    if (r >= 0 && records && mark && unlink(mark) == 0)
         raise(SIGKILL);
     return r;
 }

@@ -17,7 +17,7 @@ logged() { [ "$(grep -cE "$1" "$KEYLINE_ROOT/run.log")" -eq "$2" ]; }
 
 # It stays in its slot all the while, and is tried once: a FAIL would be final.
 touch "$DIE_UNSEEN"
-fleet_start line 1 --tries 1
+fleet_start line 1 --tries 1 --patience-s 60
 fleet_wait || die "a device whose slotd died after the record did not pass: $(cat "$KEYLINE_ROOT/fleet.log")"
 [ ! -e "$DIE_UNSEEN" ] || die "slotd was not killed: nothing was proven"
 logged 'slotd: passed-again' 1 || die "it did not prove itself again"
@@ -25,13 +25,13 @@ check_books line 1
 [ "$(keyline job report line --json | jq -c '[.rows[] | .verdict, .attempts]')" = '["PASS",1]' ] || die "it is not one run that passed"
 
 before=$(events)
-fleet_start line 1 --tries 1
+fleet_start line 1 --tries 1 --patience-s 60
 fleet_wait || die "a registered device did not pass again"
 logged 'slotd: passed-again' 2 || die "it did not prove itself a second time"
 
 # The same name in another case: its memory is empty.
 mv "$KEYLINE_ROOT/flash" "$KEYLINE_ROOT/flash.first"
-fleet_start line 1 --tries 1
+fleet_start line 1 --tries 1 --patience-s 60
 fleet_wait && die "another device of a registered one's name passed"
 logged 'slotd: failed error=DeviceDone' 1 || die "it is not said that another device is registered"
 [ "$(events)" = "$before" ] || die "the books changed: $before, then $(events)"

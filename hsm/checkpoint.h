@@ -53,8 +53,9 @@ int mark_decode(const uint8_t *bytes, size_t len, struct mark *ret);
 int mark_check(const struct mark *m, struct ledger *l, struct err *e);
 /* What a worker answers when it was asked for the mark (wire.h): one byte, and what follows it. */
 enum mark_answer {
-    MARK_NONE = 1,  /* the token has none */
-    MARK_FOUND = 2, /* and the newest mark follows */
+    MARK_NONE = 1, /* the token has none */
+    MARK_FOUND =
+            2, /* and the newest mark follows; from a pool of tokens those of the others behind it */
     MARK_WRITTEN = 3,
     MARK_CANNOT = 4, /* this token keeps no data objects; why follows, as text */
     MARK_ELSEWHERE =

@@ -24,6 +24,9 @@
 #define SIGN_EVERY_MAX_MS 10000
 #define RETRY_MS          250 /* a token that is away: whoever waits is told */
 #define AGAIN_MS          5000
+#define SETTLE_MS         50    /* how often a token that logs in is looked for ... */
+#define SETTLED_MS        2000  /* ... and how long, while another could be asked already */
+#define SETTLED_ACCEPT_MS 10000 /* a person waits: no mark is to be left as it was */
 /* what a start then has to read is 60 MB at most, a fraction of a second */
 #define SAVE_ENTRIES 65536u
 
@@ -34,11 +37,14 @@ struct keeper {
     bool finishing;  /* whatever is due is due now */
     bool mark_known; /* the mark was read and agreed */
     bool mark_stale; /* a checkpoint was made after it was written */
+    unsigned heard;  /* tokens whose mark is known; one that goes away may come back with another */
+    unsigned up;     /* tokens that were up after the last event */
     enum keeper_binding binding;
     struct mark mark; /* the newest */
     unsigned accept_writes;
     bool accepted;
-    int64_t sign_due, mark_due, save_due, asked_ms;
+    int64_t sign_due, mark_due, look_due, save_due, asked_ms;
+    int64_t settled_ms; /* so long a token that logs in is waited for before the first look */
     struct checkpoint checkpoint; /* the newest; or the one that is being signed */
     uint64_t asked_groups;        /* groups of the ledger when it was taken */
     uint64_t signed_groups;       /* what there are while nothing unsigned is behind the newest */
@@ -108,21 +114,38 @@ static void set_binding(struct keeper *k, enum keeper_binding b, const uint8_t *
         log_info("ledger-bound", LOG_STR("by", binding_names[b]));
 }
 
-static int judge_mark(struct keeper *k, const uint8_t *answer, size_t len, struct err *e)
+static int answer_makes_no_sense(struct err *e)
+{
+    return err_set(e, ERR_PROTOCOL, "the token worker's answer about the mark makes no sense");
+}
+
+/* Each of several tokens' marks: none of them may know of more than the ledger, whichever is the newest. */
+static int judge_found(struct keeper *k, const uint8_t *marks, size_t len, struct err *e)
 {
     struct mark mark;
 
-    if (len == 0 || (*answer == MARK_FOUND && mark_decode(answer + 1, len - 1, &mark) < 0))
-        return err_set(e, ERR_PROTOCOL, "the token worker's answer about the mark makes no sense");
-    if (*answer == MARK_FOUND) {
-        k->mark = mark;
+    if (len == 0 || len % MARK_BYTES)
+        return answer_makes_no_sense(e);
+    for (size_t at = 0; at < len; at += MARK_BYTES) {
+        if (mark_decode(marks + at, MARK_BYTES, &mark) < 0)
+            return answer_makes_no_sense(e);
+        if (at == 0)
+            k->mark = mark;
         if (!k->parts.accept && mark_check(&mark, k->parts.ledger, e) < 0)
             return -1;
-        k->marked_bytes = mark.state.size;
-        k->parts.mark_kept = true;
-        set_binding(k, KEEPER_MARK, NULL, 0);
-        return 0;
     }
+    k->marked_bytes = k->mark.state.size;
+    k->parts.mark_kept = true;
+    set_binding(k, KEEPER_MARK, NULL, 0);
+    return 0;
+}
+
+static int judge_mark(struct keeper *k, const uint8_t *answer, size_t len, struct err *e)
+{
+    if (len == 0)
+        return answer_makes_no_sense(e);
+    if (*answer == MARK_FOUND)
+        return judge_found(k, answer + 1, len - 1, e);
     if (*answer == MARK_ELSEWHERE && k->parts.mark_kept && !k->parts.accept)
         return err_set(e, ERR_UNAVAILABLE,
                 "the ledger's mark is in an HSM that does not work: connect it, or see 'signerd "
@@ -157,12 +180,12 @@ static void on_mark_read(void *ctx, const uint8_t *answer, size_t len, const str
 
     k->busy = false;
     if (why) {
-        put_off(k, "ledger-mark-not-read", why, &k->mark_due);
+        put_off(k, "ledger-mark-not-read", why, &k->look_due);
     } else if (judge_mark(k, answer, len, &e) < 0) {
         if (e.id == ERR_LEDGER)
             refuse(k, &e);
         else
-            put_off(k, "ledger-mark-not-read", &e, &k->mark_due);
+            put_off(k, "ledger-mark-not-read", &e, &k->look_due);
     } else {
         k->mark_known = true;
     }
@@ -205,7 +228,7 @@ static void ask_mark(struct keeper *k)
     struct err e = {0};
 
     k->busy = true;
-    if (workers_mark(k->parts.workers, k->parts.station, NULL, on_mark_read, k, &e) < 0)
+    if (workers_mark(k->parts.workers, k->parts.station, NULL, &k->heard, on_mark_read, k, &e) < 0)
         on_mark_read(k, NULL, 0, &e);
 }
 
@@ -220,7 +243,8 @@ static void write_mark(struct keeper *k)
     k->mark.writes = k->mark.writes < now_ms ? now_ms : k->mark.writes + 1;
     ledger_state(k->parts.ledger, &k->mark.state);
     mark_encode(&k->mark, bytes);
-    if (workers_mark(k->parts.workers, k->parts.station, bytes, on_mark_written, k, &e) < 0)
+    if (workers_mark(k->parts.workers, k->parts.station, bytes, &k->heard, on_mark_written, k, &e) <
+            0)
         on_mark_written(k, NULL, 0, &e);
 }
 
@@ -353,15 +377,31 @@ static bool is_finished(const struct keeper *k)
            (!k->busy && ledger_waiting(k->parts.ledger) == 0 && !is_unsigned(k) && !wants_mark(k));
 }
 
+/* A token is up whose mark nobody has read since it came: it was away when the others were asked, and may know of more than
+ * this ledger. */
+static bool wants_look(const struct keeper *k)
+{
+    return !k->mark_known || (workers_up(k->parts.workers) & ~k->heard);
+}
+
+/* The first look is at all tokens that come at once. */
+static bool is_settling(const struct keeper *k)
+{
+    return workers_tokens(k->parts.workers) > 1 && workers_starting(k->parts.workers);
+}
+
 static void step(struct keeper *k)
 {
     int64_t now = k->finishing ? INT64_MAX : time_monotonic_ms();
 
     if (k->busy || ledger_fault(k->parts.ledger)->id)
         return;
-    if (!k->mark_known) {
-        if (now >= k->mark_due)
-            ask_mark(k);
+    if (!k->mark_known && now < k->settled_ms && is_settling(k)) {
+        k->look_due = now + SETTLE_MS;
+    } else if (wants_look(k) && now >= k->look_due) {
+        ask_mark(k);
+    } else if (!k->mark_known) {
+        return;
     } else if (is_unsigned(k) && now >= k->sign_due) {
         sign(k);
     } else if (wants_mark(k) && now >= k->mark_due) {
@@ -380,9 +420,9 @@ static void schedule(struct keeper *k)
     }
     if (k->busy || ledger_fault(k->parts.ledger)->id)
         return;
-    if (!k->mark_known)
-        due = k->mark_due;
-    if (k->mark_known && is_unsigned(k))
+    if (wants_look(k))
+        due = k->look_due;
+    if (k->mark_known && is_unsigned(k) && k->sign_due < due)
         due = k->sign_due;
     if (wants_mark(k) && k->mark_due < due)
         due = k->mark_due;
@@ -406,6 +446,7 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *ctx)
 static int on_post(sd_event_source *s, void *ctx)
 {
     struct keeper *k = ctx;
+    unsigned up = workers_up(k->parts.workers), came;
     int enabled = SD_EVENT_OFF;
 
     (void)s;
@@ -414,8 +455,13 @@ static int on_post(sd_event_source *s, void *ctx)
     if (!k->child && ledger_unsaved(k->parts.ledger) >= SAVE_ENTRIES &&
             time_monotonic_ms() >= k->save_due)
         save(k);
+    came = up & ~k->up;
+    k->up = up;
+    k->heard &= up;
     sd_event_source_get_enabled(k->timer, &enabled);
-    if (enabled == SD_EVENT_OFF)
+    if (came)
+        k->look_due = 0;
+    if (enabled == SD_EVENT_OFF || came)
         schedule(k);
     return 0;
 }
@@ -450,6 +496,7 @@ int keeper_open(const struct keeper_parts *p, struct keeper **ret, struct err *e
         return err_set(e, ERR_NOMEM, "no memory for the ledger's keeper");
     k->parts = *p;
     k->signed_groups = UINT64_MAX; /* each start is vouched for */
+    k->settled_ms = time_monotonic_ms() + (p->accept ? SETTLED_ACCEPT_MS : SETTLED_MS);
     r = sd_event_add_post(p->event, &k->post, on_post, k);
     if (r >= 0)
         r = sd_event_add_time_relative(p->event, &k->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, k);

@@ -379,6 +379,26 @@ size_t workers_tokens(const struct workers *w)
     return w->token_count;
 }
 
+static unsigned tokens_in(const struct workers *w, enum token_state state)
+{
+    unsigned set = 0;
+
+    for (size_t i = 0; i < w->token_count; i++)
+        if (pool_token_state(&w->tokens[i]) == state)
+            set |= w->tokens[i].options.bit;
+    return set;
+}
+
+unsigned workers_up(const struct workers *w)
+{
+    return tokens_in(w, TOKEN_UP);
+}
+
+unsigned workers_starting(const struct workers *w)
+{
+    return tokens_in(w, TOKEN_STARTING);
+}
+
 void workers_token(const struct workers *w, size_t i, struct token_info *ret)
 {
     pool_token_info(&w->tokens[i], ret);

@@ -39,10 +39,12 @@ int workers_sign(struct workers *w, const void *bytes, size_t len, workers_done_
         struct err *e);
 
 /* The ledger's mark in the tokens (checkpoint.h, mark.h), queued and answered like a signature, with the bytes of the answer.
- * station: its name, part of the mark's. mark: MARK_BYTES, written to every token that is up; NULL reads the newest of
- * theirs. When there is none and some token could not be asked, the answer is MARK_ELSEWHERE. */
-int workers_mark(struct workers *w, const char *station, const uint8_t *mark, workers_done_fn done,
-        void *ctx, struct err *e);
+ * station: its name, part of the mark's. mark: MARK_BYTES, or NULL to read. heard: the caller's set of tokens (bit 0: the first)
+ * whose mark it knows; borrowed until the answer. Reading asks every token that is up, adds those that answered to the set,
+ * and answers MARK_FOUND with their marks, the newest first; when there is none and some token could not be asked,
+ * MARK_ELSEWHERE. Writing goes to those of the set that are up: what another one has to say would be lost. */
+int workers_mark(struct workers *w, const char *station, const uint8_t *mark, unsigned *heard,
+        workers_done_fn done, void *ctx, struct err *e);
 /* A request of this kind for one token, or for WORKERS_ANY. ERR_UNAVAILABLE when that token is not up. */
 #define WORKERS_ANY SIZE_MAX
 int workers_ask(struct workers *w, size_t token, const struct worker_request *kind,
@@ -74,6 +76,9 @@ struct token_info {
     const struct err *last_error; /* id ERR_NONE: none so far */
 };
 size_t workers_tokens(const struct workers *w);
+/* The set of those that are up (bit 0: the first); or of those that are expected to be in a moment. */
+unsigned workers_up(const struct workers *w);
+unsigned workers_starting(const struct workers *w);
 void workers_token(const struct workers *w, size_t i, struct token_info *ret);
 /* Requests that no worker has yet. */
 size_t workers_waiting(const struct workers *w);

@@ -90,16 +90,21 @@ static void make_token(const char *label)
             0);
 }
 
-/* more: further lines of [signer] and others */
-static void configure(const char *more)
+/* workers: of the first; more: further lines of the second, of [signer] and others */
+static void configure_with(int workers, const char *more)
 {
     char text[2048];
 
     snprintf(text, sizeof text,
-            "label = one\nworkers = 4\npin_file = %s/pin.one\nkeepalive_s = 1\nmark_every_s = 1\n"
+            "label = one\nworkers = %d\npin_file = %s/pin.one\nkeepalive_s = 1\nmark_every_s = 1\n"
             "[token two]\nmodule = " SOFTHSM "\nlabel = two\npin_file = %s/pin.two\n%s",
-            st.root, st.root, more);
+            workers, st.root, st.root, more);
     station_config(&st, text);
+}
+
+static void configure(const char *more)
+{
+    configure_with(4, more);
 }
 
 static int setup(void **state)
@@ -536,6 +541,120 @@ static void either_token_vouches_for_the_ledger(void **state)
     }
 }
 
+static void ledger_path(const char *more, char out[PATH_MAX])
+{
+    paths_get(&st.paths, PATH_LEDGER, out);
+    strncat(out, more, PATH_MAX - strlen(out) - 1);
+}
+
+/* The ledger as it is now into a file beside it, or back; an index is of no use with another one. */
+static void copy_ledger(bool back)
+{
+    char is[PATH_MAX], copy[PATH_MAX], path[PATH_MAX];
+    struct buf bytes = BUF_INIT;
+    struct err e = {0};
+
+    ledger_path("", is);
+    ledger_path(".copy", copy);
+    ok(file_read(back ? copy : is, 16u << 20, &bytes, &e));
+    ok(file_write(back ? is : copy, bytes.data, bytes.len, 0600, &e));
+    buf_done(&bytes);
+    ledger_path(".index", path);
+    unlink(path);
+    ledger_path(".index.new", path);
+    unlink(path);
+}
+
+/* Until the tokens that are up have the mark of the ledger as it is. */
+static void wait_marked(void)
+{
+    for (int tries = 0; tries < 2000; tries++) {
+        json_t *o = station_status(&st), *l = json_object_get(o, "ledger");
+        bool marked = json_integer_value(json_object_get(l, "marked_bytes")) ==
+                      json_integer_value(json_object_get(l, "bytes"));
+
+        json_decref(o);
+        if (marked)
+            return;
+        rest_ms(10);
+    }
+    fail_msg("the ledger's mark was not written");
+}
+
+static void wait_issued(size_t i)
+{
+    struct err e = {0};
+
+    for (int tries = 0; issue(i, &e) < 0; tries++) {
+        if (e.id == ERR_LEDGER || tries == 400)
+            fail_msg("row %zu: %s", i, e.msg);
+        err_clear(&e);
+        rest_ms(50);
+    }
+}
+
+static void wait_refused(size_t i, size_t upto)
+{
+    struct err e = {0};
+
+    while (issue(i, &e) == 0) {
+        rest_ms(50);
+        assert_true(++i < upto);
+    }
+    print_message("%s\n", e.msg);
+    assert_int_equal(e.id, ERR_LEDGER);
+    assert_non_null(strstr(e.msg, "mark"));
+}
+
+/* An old copy of the ledger is put back while the token that knows better is away: it agrees with the other one, and nobody can
+ * know. When that token is back it is heard before its mark is written over, and that is the end, now and after a restart. */
+static void the_token_that_knows_better_comes_back(void **state)
+{
+    struct unplugged one, two;
+
+    (void)state;
+    station_start(&st);
+    wait_working(0, 4);
+    wait_working(1, 2);
+    burst(0, 4);
+    wait_marked(); /* in both */
+    station_stop(&st, SIGTERM);
+    copy_ledger(false);
+    unplug("one", &one);
+    station_start(&st);
+    wait_issued(4);
+    burst(5, 3);
+    wait_marked(); /* in the second alone */
+    station_stop(&st, SIGTERM);
+    copy_ledger(true);
+    replug(&one);
+    unplug("two", &two);
+    station_start(&st);
+    wait_issued(8);
+    burst(9, 20);  /* the wrong ledger becomes the longer one */
+    wait_marked(); /* and the first has the newest mark */
+    replug(&two);
+    wait_token(1, "up");
+    wait_refused(29, STATION_QUOTA);
+    for (int round = 0; round < 2; round++) {
+        station_stop(&st, round ? SIGTERM : SIGKILL);
+        station_start(&st);
+        wait_working(0, 4);
+        wait_working(1, 2);
+        wait_refused(STATION_QUOTA, STATION_QUOTA + 1);
+    }
+    /* a person's word counts for all that are connected; with a worker each, for SoftHSM takes it ill when a login is cut off */
+    station_stop(&st, SIGTERM);
+    configure_with(1, "workers = 1\n");
+    assert_int_equal(station_run((const char *[]){SIGNERD, "--accept-ledger", NULL}), 0);
+    station_start(&st);
+    wait_working(0, 1);
+    wait_working(1, 1);
+    wait_issued(40);
+    wait_marked();
+    wait_issued(41);
+}
+
 /* ---- pools */
 
 struct pool_load {
@@ -697,6 +816,7 @@ int main(int argc, char **argv)
             TOKENS_TEST(an_idle_token_is_looked_after),
             TOKENS_TEST(two_in_flight_are_not_lost),
             TOKENS_TEST(either_token_vouches_for_the_ledger),
+            TOKENS_TEST(the_token_that_knows_better_comes_back),
             cmocka_unit_test_setup_teardown(pools_live_side_by_side, setup_plain, teardown),
             cmocka_unit_test_setup_teardown(pools_share_a_refusal, setup_plain, teardown),
     };

@@ -35,7 +35,7 @@ verify_list() { openssl crl -in "$1" -noout -verify -CAfile "$2" 2>&1 | grep -x 
 check_list() { # check_list CA-FOLDER LIST
     local ca=$1 crl=$2 nss=$tmp/nss-list others=6 cert revoked words
     judge OpenSSL "$crl" "" verify_list "$crl" "$tmp/issuing.pem"
-    judge GnuTLS "$crl" "" certtool --verify-crl --load-ca-certificate "$tmp/issuing.pem" --infile "$crl" --outfile /dev/null
+    judge GnuTLS "$crl" "" certtool --verify-crl --load-ca-certificate "$tmp/issuing.pem" --infile "$crl"
     rm -rf "$nss"
     cp -r "$tmp/nss" "$nss"
     openssl crl -in "$crl" -outform DER -out "$tmp/crl.der"

@@ -22,6 +22,7 @@
 #include "hsm/order.h"
 #include "hsm/past.h"
 #include "hsm/profile_apply.h"
+#include "hsm/refusals.h"
 #include "hsm/request.h"
 #include "hsm/ticket.h"
 #include "hsm/workers.h"
@@ -31,17 +32,13 @@
 #define COMMIT_MS     20   /* so long an answer waits for company while peers send without end */
 #define ISSUANCES_MAX 1024 /* under way at a time: 16 for each of 64 slots */
 #define CLOCK_LAG_MS  10 /* time() is up to a tick behind: no verifier may find it not valid yet */
-#define REFUSALS_BURST                                                                             \
-    64 /* refusals recorded at once; then one a second: an attacker must not fill the disk */
-#define REFUSAL_EVERY_MS 1000
 
 struct issuer {
     struct issuer_parts parts;
     struct idle *commit; /* then the group is as large as it gets */
     struct issuance *under_way;
-    uint64_t refused;
+    struct refusals refusals;
     bool finishing;
-    int64_t refusals_full_ms; /* when the right to record refusals is whole again */
     struct latency latency;
 };
 
@@ -103,39 +100,12 @@ static int check_new(struct issuer *s, const struct request *r, struct err *e)
     return 0;
 }
 
-/* ---- refusals */
+/* ---- the outcome */
 
-/* Only what an approver's ticket came with is worth the disk; faults of token and disk are no
- * refusals. */
-static void record_refusal(struct issuer *s, struct request *r, const struct err *why)
+static void note_refusal(struct issuer *s, struct request *q, const struct err *why)
 {
-    int64_t now_ms = time_monotonic_ms();
-    char tail[LEDGER_REFUSAL_MAX + 1];
-
-    log_warning("refused", LOG_STR("error", err_name(why->id)), LOG_STR("job", r->ticket->job),
-            LOG_NUM("row", r->entry.row), LOG_STR("device", r->device_name),
-            LOG_STR("msg", why->msg));
-    s->refused++;
-    if (s->refusals_full_ms < now_ms)
-        s->refusals_full_ms = now_ms;
-    if (s->refusals_full_ms - now_ms > (int64_t)REFUSALS_BURST * REFUSAL_EVERY_MS ||
-            (!ledger_introduced(s->parts.ledger) && ledger_waiting(s->parts.ledger) >= GROUP_MAX))
-        return;
-    s->refusals_full_ms += REFUSAL_EVERY_MS;
-    r->entry.type = LEDGER_REFUSED;
-    r->entry.time_ms = time_now_ms();
-    ledger_refusal(why, tail);
-    r->entry.tail = (struct cert_bytes){(const uint8_t *)tail, strlen(tail)};
-    /* best effort: the refusal stands, whether it can be recorded or not */
-    if (ledger_add(s->parts.ledger, &r->entry, NULL) == 0)
+    if (refusals_note(&s->refusals, s->parts.ledger, q, why))
         idle_want(s->commit);
-}
-
-static int is_refusal(const struct err *e)
-{
-    enum err_class c = err_class(e->id);
-
-    return c == ERR_CLASS_DEVICE || c == ERR_CLASS_OPERATOR || e->id == ERR_NONCE;
 }
 
 /* Grows with whatever a CRL must say. */
@@ -382,8 +352,8 @@ int issuer_issue(struct issuer *s, const struct signer_issue *request, signer_do
     if (check_open(s, &why) == 0 && request_check(&s->parts.rules, request, q, &why) == 0 &&
             birth_check_origin(s->parts.ledger, q, &why) == 0)
         r = decide(s, q, done, ctx, &why);
-    if (r < 0 && q->ticket && is_refusal(&why))
-        record_refusal(s, q, &why);
+    if (r < 0)
+        note_refusal(s, q, &why);
     if (r < 0 && e)
         *e = why;
     free(q);
@@ -448,8 +418,8 @@ int issuer_make_key(struct issuer *s, const struct signer_make_key *request, sig
             request_check_authority(&s->parts.rules, &request->q, q, &why) == 0 &&
             check_birth(s, q, request, &type, &why) == 0)
         r = begin_birth(s, q, request, type, done, ctx, &why);
-    if (r < 0 && q->ticket && is_refusal(&why))
-        record_refusal(s, q, &why);
+    if (r < 0)
+        note_refusal(s, q, &why);
     if (r < 0 && e)
         *e = why;
     free(q);
@@ -564,7 +534,7 @@ int issuer_open(const struct issuer_parts *p, struct issuer **ret, struct err *e
     if (!s)
         return err_set(e, ERR_NOMEM, "no memory for the issuer");
     s->parts = *p;
-    s->refused = ledger_counts(p->ledger).refused;
+    s->refusals.count = ledger_counts(p->ledger).refused;
     if (csr_reader_new(&s->parts.rules.reader, e) < 0) {
         free(s);
         return -1;
@@ -601,7 +571,7 @@ void issuer_close(struct issuer **ps)
 void issuer_counts(const struct issuer *s, struct issuer_counts *ret)
 {
     *ret = (struct issuer_counts){.issued = ledger_counts(s->parts.ledger).issued,
-            .refused = s->refused,
+            .refused = s->refusals.count,
             .sign_us_p50 = latency_percentile(&s->latency, 50),
             .sign_us_p99 = latency_percentile(&s->latency, 99)};
 }

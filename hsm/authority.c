@@ -11,8 +11,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "hsm/order.h"
-#include "hsm/ticket.h"
+#include "hsm/approval/order.h"
+#include "hsm/approval/ticket.h"
 
 #define ANCHORS_BYTES_MAX (1u << 20) /* some hundred certificates */
 #define POLICY_TEXT_MAX   128        /* longer object identifiers are nobody's */

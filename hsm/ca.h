@@ -5,7 +5,7 @@
 #include <openssl/x509.h>
 #include "base/buf.h"
 #include "base/limits.h"
-#include "hsm/cert.h"
+#include "hsm/x509/cert.h"
 
 struct err;
 struct paths;

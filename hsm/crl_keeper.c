@@ -17,8 +17,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "hsm/ca.h"
-#include "hsm/crl.h"
-#include "hsm/ledger.h"
+#include "hsm/x509/crl.h"
+#include "hsm/ledger/ledger.h"
 
 #define CAS_MAX        (CA_RETIRED_MAX + 1)
 #define BACKOFF_MIN_MS 1000

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
-#include "hsm/cert.h"
+#include "hsm/x509/cert.h"
 #include "base/err.h"
 
 struct ca;

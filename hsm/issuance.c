@@ -5,7 +5,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/text.h"
-#include "hsm/latency.h"
+#include "hsm/workers/latency.h"
 #include "hsm/request.h"
 
 #define WAITERS_MAX 16 /* an honest jobd asks again once it gave up on an answer: twice is much */

@@ -3,7 +3,7 @@
 #pragma once
 #include <stdint.h>
 #include "base/buf.h"
-#include "hsm/ledger.h"
+#include "hsm/ledger/ledger.h"
 #include "hsm/signer_client.h"
 
 struct err;

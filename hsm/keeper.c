@@ -13,9 +13,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "hsm/ca.h"
-#include "hsm/checkpoint.h"
-#include "hsm/ledger.h"
-#include "hsm/workers.h"
+#include "hsm/ledger/checkpoint.h"
+#include "hsm/ledger/ledger.h"
+#include "hsm/workers/workers.h"
 
 #define SIGN_EVERY_MS 1000
 #define SIGN_SHARE                                                                                 \

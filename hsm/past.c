@@ -8,9 +8,9 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "hsm/ca.h"
-#include "hsm/order.h"
+#include "hsm/approval/order.h"
 #include "hsm/request.h"
-#include "hsm/ticket.h"
+#include "hsm/approval/ticket.h"
 
 static bool same_id(const uint8_t *a, const uint8_t *b)
 {

@@ -10,7 +10,7 @@
  *   revoked, and ordered once more                       only keyCompromise changes the reason, nothing changes it back, and
  *                                                        the date stays */
 #pragma once
-#include "hsm/ledger.h"
+#include "hsm/ledger/ledger.h"
 
 struct buf;
 struct err;

@@ -4,9 +4,9 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "hsm/ledger.h"
+#include "hsm/ledger/ledger.h"
 #include "hsm/request.h"
-#include "hsm/ticket.h"
+#include "hsm/approval/ticket.h"
 
 #define BURST       64   /* refusals recorded at once ... */
 #define EVERY_MS    1000 /* ... then one in this time */
@@ -16,8 +16,7 @@ static bool counts(const struct request *q, const struct err *why)
 {
     enum err_class c = err_class(why->id);
 
-    return q->ticket &&
-           (c == ERR_CLASS_DEVICE || c == ERR_CLASS_OPERATOR || why->id == ERR_NONCE);
+    return q->ticket && (c == ERR_CLASS_DEVICE || c == ERR_CLASS_OPERATOR || why->id == ERR_NONCE);
 }
 
 static bool may_record(struct refusals *s, const struct ledger *l)

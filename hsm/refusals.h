@@ -14,5 +14,4 @@ struct refusals {
 
 /* q was not granted. Faults of token and disk are no refusals, nor is what no approver's ticket came with. True: the ledger has
  * an entry that waits. q->entry is used up. */
-bool refusals_note(
-        struct refusals *s, struct ledger *l, struct request *q, const struct err *why);
+bool refusals_note(struct refusals *s, struct ledger *l, struct request *q, const struct err *why);

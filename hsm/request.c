@@ -10,10 +10,10 @@
 #include "hsm/authority.h"
 #include "hsm/blocked_keys.h"
 #include "hsm/nonce.h"
-#include "hsm/profile.h"
-#include "hsm/profiles.h"
+#include "hsm/profile/profile.h"
+#include "hsm/profile/profiles.h"
 #include "hsm/signer_client.h"
-#include "hsm/ticket.h"
+#include "hsm/approval/ticket.h"
 
 static int check_ticket(const struct request_rules *rules, const struct ticket *t, struct err *e)
 {

@@ -5,8 +5,8 @@
 #include "base/limits.h"
 #include "base/row.h"
 #include "base/uuid.h"
-#include "hsm/csr.h"
-#include "hsm/ledger.h"
+#include "hsm/x509/csr.h"
+#include "hsm/ledger/ledger.h"
 
 struct authority;
 struct blocked_keys;

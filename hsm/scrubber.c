@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "hsm/ledger_scrub.h"
+#include "hsm/ledger/ledger_scrub.h"
 
 /* 2 MB a second: a million certificates in seven minutes, with 2 % of a core */
 #define SLICE_BYTES (128u << 10)

@@ -6,7 +6,7 @@
  *        key_made: true when this signer made the certified key (MakeKey), false when the device brought its own.
  *   MakeKey(s ticket, t row_index, ay row, ay proof, s key_type, ay transport_key, ay nonce) -> ay jwe
  *        For a device that cannot make its key, under a ticket with keys "signer", if [signer] born_keys allows it. transport_key: DER
- *        SubjectPublicKeyInfo, P-256; jwe: the new key for its holder alone (hsm/born_key.h). Each call makes another key;
+ *        SubjectPublicKeyInfo, P-256; jwe: the new key for its holder alone (hsm/born/born_key.h). Each call makes another key;
  *        none is kept. It is certified like any other: the device that got it answers a nonce with a CSR.
  *   CheckTicket(s ticket) -> s json                             the ticket's facts, if it verifies here: its payload (ticket.h), and
  *        "key_type", what the job's devices are to make: "P-256" where the profile allows it

@@ -9,7 +9,7 @@
 #include "hsm/crl_keeper.h"
 #include "hsm/issuer.h"
 #include "hsm/signer.h"
-#include "hsm/workers.h"
+#include "hsm/workers/workers.h"
 
 #define DAY_MS INT64_C(86400000)
 

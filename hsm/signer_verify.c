@@ -5,8 +5,8 @@
 #include "base/paths.h"
 #include "base/text.h"
 #include "hsm/ca.h"
-#include "hsm/checkpoint.h"
-#include "hsm/ledger_scrub.h"
+#include "hsm/ledger/checkpoint.h"
+#include "hsm/ledger/ledger_scrub.h"
 
 struct seen {
     struct ca_set cas;

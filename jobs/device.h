@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <jansson.h>
 #include "base/err.h"
-#include "hsm/profile.h"
+#include "hsm/profile/profile.h"
 
 struct buf;
 struct registry;

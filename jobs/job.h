@@ -22,8 +22,9 @@ struct job_options {
     bool add_groups;               /* make the groups that are missing */
     bool reissue; /* rows may name devices that there are: they get new certificates */
     void (*progress)(
-            void);    /* called every few thousand rows, may be NULL: a long import is no hang */
-    const char *keys; /* NULL: "device"; "signer": the signer may make them (hsm/ticket.h) */
+            void); /* called every few thousand rows, may be NULL: a long import is no hang */
+    const char
+            *keys; /* NULL: "device"; "signer": the signer may make them (hsm/approval/ticket.h) */
 };
 /* Imports a manifest without fault as a job that is pending approval: everything, or nothing. What only the registry
  * and the profile can know (groups, names given already, values that the profile's certificates cannot hold) is added to m's errors: *ret is then {"imported":false,..} and nothing has

@@ -5,7 +5,7 @@
  *        station (names separated by commas; default "*"),
  *        add_groups ("yes": missing groups are made), reissue ("yes": rows may name devices that there are; with the
  *        approval they get new certificates). A manifest with errors gives {"imported":false,"errors":[..]}.
- *   JobRequest(s job) -> s                      what the approver signs (hsm/ticket.h, request)
+ *   JobRequest(s job) -> s                      what the approver signs (hsm/approval/ticket.h, request)
  *   JobApprove(s job, s ticket) -> s            the signer checks the ticket first
  *   JobReject(s job, s reason) -> s             JobTerminate(s job, s reason) -> s
  *   JobList() -> s   JobShow(s job) -> s        JobReport(s job, t after_row, u limit) -> s
@@ -13,7 +13,7 @@
  *   DeviceShow(s device) -> s                   device: its ID, "group/name", or a name unique in the registry, or hwid
  *   DeviceRegister(a{ss} row) -> s              a manifest of one row: a job of its own, pending approval
  *   DeviceReissue(as devices, s name) -> s      a re-issue job of these devices' own rows, pending approval; name "": made up
- *   Order(s order) -> s                         what an approver orders (hsm/order.h): carried out by the signer, then kept here
+ *   Order(s order) -> s                         what an approver orders (hsm/approval/order.h): carried out by the signer, then kept here
  *   Ledger(s device, t before, u limit) -> s    what the signer's ledger says, newest first; device "": of all
  *   RenewCrls() -> s                            new CRLs of all CAs
  *   SlotList() -> s   SyncStatus() -> s   SyncRetry() -> s   Status() -> s

@@ -16,7 +16,7 @@
 #include "base/buf.h"
 #include "base/row.h"
 #include "base/uuid.h"
-#include "hsm/profiles.h"
+#include "hsm/profile/profiles.h"
 #include "jobs/device.h"
 #include "jobs/certificate.h"
 #include "jobs/jobd/jobd.h"

@@ -3,7 +3,7 @@
 #include <systemd/sd-bus.h>
 #include "base/err.h"
 #include "base/limits.h"
-#include "hsm/profile.h"
+#include "hsm/profile/profile.h"
 #include "jobs/job.h"
 #include "jobs/manifest.h"
 

@@ -9,7 +9,7 @@
 #include "base/daemon.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "hsm/profiles.h"
+#include "hsm/profile/profiles.h"
 #include "jobs/jobd/commit.h"
 #include "jobs/jobd/doors.h"
 #include "jobs/jobd/signer_link.h"

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/text.h"
-#include "hsm/ticket.h"
+#include "hsm/approval/ticket.h"
 #include "jobs/jobs_client.h"
 #include "jobs/manifest.h"
 #include "station/cli/approver.h"

@@ -5,8 +5,8 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include "base/limits.h"
-#include "hsm/card_client.h"
-#include "hsm/jws.h"
+#include "hsm/approval/card_client.h"
+#include "hsm/approval/jws.h"
 
 struct cli;
 struct err;

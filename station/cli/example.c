@@ -10,8 +10,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/text.h"
-#include "hsm/cert.h"
-#include "hsm/profile_apply.h"
+#include "hsm/x509/cert.h"
+#include "hsm/profile/profile_apply.h"
 
 #define ISSUER "Example, signed by nobody"
 

@@ -1,6 +1,6 @@
 /* A certificate to look at: what a profile would make of a row, signed by nobody. */
 #pragma once
-#include "hsm/csr.h"
+#include "hsm/x509/csr.h"
 
 struct buf;
 struct err;

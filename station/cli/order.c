@@ -1,7 +1,7 @@
 /* keyline device revoke, keyline job withdraw: an approver's orders to the signer. Shows what will happen,
  * asks, signs, and hands the order in, or writes it to a file to be handed in elsewhere. Never signs
  * what it has not shown. */
-#include "hsm/order.h"
+#include "hsm/approval/order.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Profiles as people see them: before they are approved, and when they are written. */
 #pragma once
-#include "hsm/profile.h"
+#include "hsm/profile/profile.h"
 #include "station/cli/cli.h"
 
 /* The profile of that name as this computer has it: the built-in one, or etc/profiles/NAME.json. Every fault goes, a line each,

@@ -16,7 +16,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/paths.h"
-#include "hsm/ledger.h"
+#include "hsm/ledger/ledger.h"
 #include "hsm/signer_client.h"
 #include "tests/bench/load.h"
 

@@ -13,8 +13,8 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/paths.h"
-#include "hsm/embedded.h"
-#include "hsm/module.h"
+#include "hsm/token/embedded.h"
+#include "hsm/token/module.h"
 #include "tests/bench/load.h"
 
 struct token {

@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
-#include "hsm/ticket.h"
+#include "hsm/approval/ticket.h"
 #include "jobs/manifest.h"
 
 #define JOB "3f2a1f0e-7c53-4c1e-9a63-0123456789ab"

@@ -1,7 +1,7 @@
 /* The approval that fuzz targets start from. */
 #include "tests/fuzz/approved.h"
 #include <string.h>
-#include "hsm/profile.h"
+#include "hsm/profile/profile.h"
 #include "tests/fuzz/fuzz.h"
 
 const struct approved *approved(void)

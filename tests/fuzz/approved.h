@@ -1,6 +1,6 @@
 /* What fuzz targets take as approved: rows, and the ticket for them that fuzz_approver() signed. */
 #pragma once
-#include "hsm/ticket.h"
+#include "hsm/approval/ticket.h"
 #include "tests/hsm/help.h"
 
 #define APPROVED_ROWS    16

@@ -3,7 +3,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
-#include "hsm/csr.h"
+#include "hsm/x509/csr.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/hsm/help.h"
 

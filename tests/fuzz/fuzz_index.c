@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
-#include "hsm/ledger.h"
+#include "hsm/ledger/ledger.h"
 #include "tests/fuzz/fuzz.h"
 
 #define ENTRIES 300 /* some pages of an index */

@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/text.h"
-#include "hsm/jws.h"
+#include "hsm/approval/jws.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/hsm/help.h"
 

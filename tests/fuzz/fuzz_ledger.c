@@ -11,11 +11,11 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
-#include "hsm/ledger.h"
-#include "hsm/ledger_scrub.h"
+#include "hsm/ledger/ledger.h"
+#include "hsm/ledger/ledger_scrub.h"
 #include "tests/fuzz/fuzz.h"
 
-/* hsm/ledger.h, written down a second time on purpose: what checks a chain must not be what made it. */
+/* hsm/ledger/ledger.h, written down a second time on purpose: what checks a chain must not be what made it. */
 enum {
     HEADER = 32,
     FACTS = 16,

@@ -4,8 +4,8 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
-#include "hsm/order.h"
-#include "hsm/order_payload.h"
+#include "hsm/approval/order.h"
+#include "hsm/approval/order_payload.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

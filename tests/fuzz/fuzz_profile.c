@@ -7,8 +7,8 @@
 #include "base/err.h"
 #include "base/row.h"
 #include "base/text.h"
-#include "hsm/profile.h"
-#include "hsm/profile_apply.h"
+#include "hsm/profile/profile.h"
+#include "hsm/profile/profile_apply.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/hsm/help.h"
 

@@ -5,8 +5,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/text.h"
-#include "hsm/ticket.h"
-#include "hsm/ticket_payload.h"
+#include "hsm/approval/ticket.h"
+#include "hsm/approval/ticket_payload.h"
 #include "tests/fuzz/fuzz.h"
 
 static void check_accepted(const struct ticket *t)

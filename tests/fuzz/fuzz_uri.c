@@ -5,8 +5,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/text.h"
-#include "hsm/card_client.h"
-#include "hsm/pkcs11_uri.h"
+#include "hsm/approval/card_client.h"
+#include "hsm/token/pkcs11_uri.h"
 #include "tests/fuzz/fuzz.h"
 
 static void uri(const char *text)

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include "base/err.h"
-#include "hsm/wire.h"
+#include "hsm/workers/wire.h"
 #include "tests/fuzz/fuzz.h"
 
 static int pair[2];

@@ -16,9 +16,9 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "hsm/ca.h"
-#include "hsm/verifier.h"
-#include "hsm/wire.h"
-#include "hsm/worker.h"
+#include "hsm/x509/verifier.h"
+#include "hsm/workers/wire.h"
+#include "hsm/workers/worker.h"
 #include "tests/fuzz/fuzz.h"
 
 #define HALF 32

@@ -1,8 +1,8 @@
 /* The pool of token workers for the door's fuzz target: processes cannot be started a thousand times a second, and must
  * not be when hostile bytes choose the moment. It signs at once, for real, with fuzz_key(). */
 #include "base/err.h"
-#include "hsm/checkpoint.h"
-#include "hsm/workers.h"
+#include "hsm/ledger/checkpoint.h"
+#include "hsm/workers/workers.h"
 #include "tests/fuzz/fuzz.h"
 
 struct workers {

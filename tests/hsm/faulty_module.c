@@ -20,7 +20,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include "hsm/ckr.h"
+#include "hsm/token/ckr.h"
 
 #define SOFTHSM   "/usr/lib/softhsm/libsofthsm2.so"
 #define RULES_MAX 4096

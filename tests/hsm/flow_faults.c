@@ -13,9 +13,9 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "hsm/ca.h"
-#include "hsm/checkpoint.h"
-#include "hsm/ckr.h"
-#include "hsm/signature.h"
+#include "hsm/ledger/checkpoint.h"
+#include "hsm/token/ckr.h"
+#include "hsm/x509/signature.h"
 #include "tests/hsm/station.h"
 #include "tests/hsm/worker_rig.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
-#include "hsm/ledger.h"
+#include "hsm/ledger/ledger.h"
 #include "tests/hsm/ledger_rig.h"
 
 static void sha(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len, uint8_t ret[32])

@@ -14,9 +14,9 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "base/uuid.h"
-#include "hsm/born_key.h"
-#include "hsm/key_maker.h"
-#include "hsm/ledger.h"
+#include "hsm/born/born_key.h"
+#include "hsm/born/key_maker.h"
+#include "hsm/ledger/ledger.h"
 #include "hsm/signer_client.h"
 #include "tests/hsm/station.h"
 

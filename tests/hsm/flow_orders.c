@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/text.h"
-#include "hsm/order.h"
+#include "hsm/approval/order.h"
 #include "hsm/signer_client.h"
 #include "tests/hsm/station.h"
 

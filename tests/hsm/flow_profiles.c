@@ -10,8 +10,8 @@
 #include <time.h>
 #include "base/file.h"
 #include "base/limits.h"
-#include "hsm/order.h"
-#include "hsm/profile.h"
+#include "hsm/approval/order.h"
+#include "hsm/profile/profile.h"
 #include "tests/hsm/station.h"
 
 static const char *const ca_kinds[] = {"p256", "p384", "rsa2048", "rsa3072", "rsa4096", "ed25519"};

@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "hsm/ca.h"
-#include "hsm/signature.h"
+#include "hsm/x509/signature.h"
 #include "tests/hsm/station.h"
 #include "tests/hsm/worker_rig.h"
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <string.h>
 #include "base/file.h"
-#include "hsm/module.h"
+#include "hsm/token/module.h"
 #include "tests/hsm/station.h"
 
 static struct station st;

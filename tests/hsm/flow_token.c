@@ -9,9 +9,9 @@
 #include <sys/wait.h>
 #include "base/file.h"
 #include "hsm/ca.h"
-#include "hsm/ckr.h"
-#include "hsm/module.h"
-#include "hsm/signature.h"
+#include "hsm/token/ckr.h"
+#include "hsm/token/module.h"
+#include "hsm/x509/signature.h"
 #include "tests/hsm/station.h"
 #include "tests/hsm/worker_rig.h"
 

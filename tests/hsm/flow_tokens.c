@@ -14,9 +14,9 @@
 #include "base/config.h"
 #include "base/file.h"
 #include "hsm/ca.h"
-#include "hsm/signature.h"
+#include "hsm/x509/signature.h"
 #include "hsm/signer_client.h"
-#include "hsm/workers.h"
+#include "hsm/workers/workers.h"
 #include "tests/hsm/station.h"
 
 #define SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"

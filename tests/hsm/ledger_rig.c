@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/file.h"
-#include "hsm/ledger.h"
+#include "hsm/ledger/ledger.h"
 
 struct station rig;
 char rig_path[PATH_MAX];

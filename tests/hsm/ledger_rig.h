@@ -6,7 +6,7 @@
 extern struct station rig;
 extern char rig_path[PATH_MAX]; /* of its ledger */
 
-/* A group of the ledger: header, payload, end (hsm/ledger.h, written down a second time on purpose). */
+/* A group of the ledger: header, payload, end (hsm/ledger/ledger.h, written down a second time on purpose). */
 enum {
     RIG_FILE_HEADER = 32,
     RIG_GROUP_HEADER = 24,

@@ -17,8 +17,8 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "base/uuid.h"
-#include "hsm/order.h"
-#include "hsm/profile.h"
+#include "hsm/approval/order.h"
+#include "hsm/profile/profile.h"
 #include "hsm/signer_client.h"
 
 #define PASSPHRASE "correct horse"

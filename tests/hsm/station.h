@@ -4,7 +4,7 @@
 #include <systemd/sd-bus.h>
 #include "base/paths.h"
 #include "hsm/signer_client.h"
-#include "hsm/ticket.h"
+#include "hsm/approval/ticket.h"
 #include "tests/hsm/help.h"
 
 struct order;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include "base/text.h"
 #include "hsm/authority.h"
-#include "hsm/ticket.h"
+#include "hsm/approval/ticket.h"
 #include "tests/hsm/help.h"
 
 #define POLICY "1.3.6.1.4.1.32473.7"

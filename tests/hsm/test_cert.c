@@ -9,11 +9,11 @@
 #include <string.h>
 #include "base/row.h"
 #include "base/text.h"
-#include "hsm/cert.h"
-#include "hsm/csr.h"
-#include "hsm/der.h"
-#include "hsm/profile.h"
-#include "hsm/profile_apply.h"
+#include "hsm/x509/cert.h"
+#include "hsm/x509/csr.h"
+#include "hsm/x509/der.h"
+#include "hsm/profile/profile.h"
+#include "hsm/profile/profile_apply.h"
 #include "tests/hsm/help.h"
 
 static const uint8_t nonce[NONCE_BYTES] = {1, 2, 3};

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "hsm/ckr.h"
+#include "hsm/token/ckr.h"
 #include "tests/hsm/help.h"
 
 static void every_value_of_the_header_is_judged(void **state)

@@ -14,9 +14,9 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "hsm/ca.h"
-#include "hsm/crl.h"
+#include "hsm/x509/crl.h"
 #include "hsm/crl_keeper.h"
-#include "hsm/ledger.h"
+#include "hsm/ledger/ledger.h"
 #include "tests/hsm/help.h"
 
 #define DAY_MS   INT64_C(86400000)

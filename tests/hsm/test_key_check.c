@@ -7,14 +7,14 @@
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <string.h>
-#include "hsm/key_check.h"
+#include "hsm/x509/key_check.h"
 #include "tests/hsm/help.h"
 
 static const struct {
     const char *sha256, *what;
 } known[] = {
 #define KNOWN_KEY(sha256, what) {sha256, what},
-#include "hsm/known_keys.h"
+#include "hsm/x509/known_keys.h"
 };
 #define KNOWN_COUNT (sizeof known / sizeof *known)
 

@@ -12,9 +12,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "hsm/ledger.h"
-#include "hsm/ledger_index.h"
-#include "hsm/ledger_scrub.h"
+#include "hsm/ledger/ledger.h"
+#include "hsm/ledger/ledger_index.h"
+#include "hsm/ledger/ledger_scrub.h"
 #include "tests/hsm/help.h"
 
 static char dir[64], path[128];

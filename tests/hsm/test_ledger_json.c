@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/log.h"
-#include "hsm/ledger.h"
-#include "hsm/ledger_json.h"
+#include "hsm/ledger/ledger.h"
+#include "hsm/ledger/ledger_json.h"
 #include "tests/hsm/help.h"
 
 #define COUNT  5000

@@ -6,9 +6,9 @@
 #include <string.h>
 #include "base/row.h"
 #include "base/text.h"
-#include "hsm/profile.h"
-#include "hsm/profile_apply.h"
-#include "hsm/template.h"
+#include "hsm/profile/profile.h"
+#include "hsm/profile/profile_apply.h"
+#include "hsm/profile/template.h"
 #include "tests/hsm/help.h"
 
 #define NOW 1700000000 /* 2023-11-14 22:13:20 */
@@ -515,7 +515,7 @@ static void documented(void **state)
         const char *where, *name, *needed, *meaning;
     } members[] = {
 #define MEMBER(where, name, needed, meaning) {where, name, #needed, meaning},
-#include "hsm/profile_members.h"
+#include "hsm/profile/profile_members.h"
     };
     struct buf doc = BUF_INIT, builtin = BUF_INIT;
     struct err e = {0};

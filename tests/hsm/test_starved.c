@@ -15,9 +15,9 @@
 #include "base/text.h"
 #include "hsm/authority.h"
 #include "hsm/ca.h"
-#include "hsm/csr.h"
-#include "hsm/ledger.h"
-#include "hsm/ticket.h"
+#include "hsm/x509/csr.h"
+#include "hsm/ledger/ledger.h"
+#include "hsm/approval/ticket.h"
 #include "tests/hsm/help.h"
 
 #define ALLOCATIONS_MAX 20000 /* a case that needs more has a loop in it */

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
-#include "hsm/jws.h"
-#include "hsm/ticket.h"
+#include "hsm/approval/jws.h"
+#include "hsm/approval/ticket.h"
 #include "tests/hsm/help.h"
 
 static EVP_PKEY *key, *stranger;

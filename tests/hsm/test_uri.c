@@ -1,6 +1,6 @@
 /* PKCS#11 URIs: what is understood, and that nothing else goes by unseen. */
 #include <string.h>
-#include "hsm/pkcs11_uri.h"
+#include "hsm/token/pkcs11_uri.h"
 #include "tests/hsm/help.h"
 
 static void all_parts(void **state)

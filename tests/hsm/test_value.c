@@ -1,8 +1,8 @@
 /* The forms of values, and OIDs as OpenSSL writes them. */
 #include <openssl/objects.h>
 #include <string.h>
-#include "hsm/der.h"
-#include "hsm/value.h"
+#include "hsm/x509/der.h"
+#include "hsm/profile/value.h"
 #include "tests/hsm/help.h"
 
 static void value_forms(void **state)

@@ -8,8 +8,8 @@
 #include <openssl/param_build.h>
 #include <openssl/rand.h>
 #include <string.h>
-#include "hsm/p256_table.h"
-#include "hsm/verifier.h"
+#include "hsm/x509/p256_table.h"
+#include "hsm/x509/verifier.h"
 #include "tests/hsm/help.h"
 
 #define ORDER "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551"

@@ -10,9 +10,9 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
-#include "hsm/ceremony_token.h"
-#include "hsm/ckr.h"
-#include "hsm/module.h"
+#include "hsm/ceremony/ceremony_token.h"
+#include "hsm/token/ckr.h"
+#include "hsm/token/module.h"
 
 #define SESSIONS_MAX 1024
 

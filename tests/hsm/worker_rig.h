@@ -2,7 +2,7 @@
  * the process ends. */
 #pragma once
 #include <sys/types.h>
-#include "hsm/wire.h"
+#include "hsm/workers/wire.h"
 #include "tests/hsm/help.h"
 
 struct worker_rig {

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "hsm/profile.h"
+#include "hsm/profile/profile.h"
 #include "jobs/certificate.h"
 #include "jobs/group.h"
 #include "jobs/job.h"

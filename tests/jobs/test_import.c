@@ -8,7 +8,7 @@
 #include "base/merkle.h"
 #include "base/row.h"
 #include "base/text.h"
-#include "hsm/profile.h"
+#include "hsm/profile/profile.h"
 #include "jobs/device.h"
 #include "jobs/group.h"
 #include "jobs/job.h"

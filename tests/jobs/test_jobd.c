@@ -14,7 +14,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "hsm/profile.h"
+#include "hsm/profile/profile.h"
 #include "jobs/outbox_client.h"
 
 static const char two[] = "device_name,hwid,attr.mac\na,1,02:00\nb,2,02:01\n";

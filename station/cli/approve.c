@@ -278,13 +278,8 @@ static int hand_in(struct cli *c, const char *job, const char *ticket, struct er
 static int write_ticket(struct cli *c, const struct approval *a, const char *ticket, struct err *e)
 {
     const char *path = cli_option(c, "ticket-out");
-    struct buf text = BUF_INIT;
-    int r = buf_printf(&text, e, "%s\n", ticket);
-    if (r == 0)
-        r = file_write(path, text.data, text.len, 0644, e);
-    buf_done(&text);
-    if (r)
-        return r;
+    if (approver_write_jws(path, ticket, e))
+        return -1;
     if (c->json)
         return cli_print_json(json_pack("{s:s}", "ticket", ticket), e);
     screen_printf(&c->out,

@@ -149,3 +149,13 @@ int approver_read_jws(const char *path, struct buf *ret, struct err *e)
     }
     return buf_str(ret) ? 0 : err_set(e, ERR_NOMEM, "no memory for %s", path);
 }
+
+int approver_write_jws(const char *path, const char *jws, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int r = buf_printf(&text, e, "%s\n", jws);
+    if (r == 0)
+        r = file_write(path, text.data, text.len, 0644, e);
+    buf_done(&text);
+    return r;
+}

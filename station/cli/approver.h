@@ -32,3 +32,5 @@ int approver_unlock(const struct cli *c, struct approver *a, struct err *e);
 void approver_done(struct approver *a);
 /* What an approver signed elsewhere, without the line's end; buf_str(ret) is its text. */
 int approver_read_jws(const char *path, struct buf *ret, struct err *e);
+/* Writes what was signed to a file, one line, as approver_read_jws() takes it. */
+int approver_write_jws(const char *path, const char *jws, struct err *e);

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/file.h"
 #include "base/text.h"
 #include "jobs/jobs_client.h"
 #include "station/cli/approver.h"
@@ -86,13 +85,8 @@ static int hand_in_file(struct cli *c, const char *path, struct err *e)
 
 static int write_order(struct cli *c, const char *path, const char *order, struct err *e)
 {
-    struct buf text = BUF_INIT;
-    int r = buf_printf(&text, e, "%s\n", order);
-    if (r == 0)
-        r = file_write(path, text.data, text.len, 0644, e);
-    buf_done(&text);
-    if (r)
-        return r;
+    if (approver_write_jws(path, order, e))
+        return -1;
     if (c->json)
         return cli_print_json(json_pack("{s:s}", "order", order), e);
     screen_printf(&c->out, "The order is in %s. On the station: keyline %s --order FILE\n", path,

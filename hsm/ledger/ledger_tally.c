@@ -316,7 +316,7 @@ bool ledger_tally_had(const struct ledger_tally *t, const uint8_t device[LEDGER_
 /* ---- as bytes */
 
 /* Change the number when any of these structures changes. */
-#define LAYOUT UINT64_C(3)
+#define LAYOUT UINT64_C(4)
 
 struct sums {
     uint64_t layout;

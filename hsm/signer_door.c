@@ -83,6 +83,14 @@ static int read_nonce(sd_bus_message *m, const uint8_t **ret, struct err *e)
     return len == NONCE_BYTES ? 0 : err_set(e, ERR_NONCE, "a nonce has %u bytes", NONCE_BYTES);
 }
 
+/* The authorised row, and the proof that the ticket's root covers it. */
+static int read_row(sd_bus_message *m, struct signer_issue *q, struct err *e)
+{
+    if (bus_read_bytes(m, ROW_BYTES_MAX, &q->row, &q->row_len, e) < 0)
+        return -1;
+    return bus_read_bytes(m, MERKLE_PROOF_MAX * MERKLE_HASH_BYTES, &q->proof, &q->proof_len, e);
+}
+
 static int on_issue(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 {
     struct signer *s = userdata;
@@ -93,10 +101,7 @@ static int on_issue(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     (void)unused;
     if (r < 0)
         return r;
-    if (bus_read_bytes(m, ROW_BYTES_MAX, &q.row, &q.row_len, &e) < 0 ||
-            bus_read_bytes(m, MERKLE_PROOF_MAX * MERKLE_HASH_BYTES, &q.proof, &q.proof_len, &e) <
-                    0 ||
-            bus_read_bytes(m, CSR_BYTES_MAX, &q.csr, &q.csr_len, &e) < 0 ||
+    if (read_row(m, &q, &e) < 0 || bus_read_bytes(m, CSR_BYTES_MAX, &q.csr, &q.csr_len, &e) < 0 ||
             read_nonce(m, &q.nonce, &e) < 0)
         return bus_reply_err(m, &e);
     sd_bus_message_ref(m); /* on_issued() gives it back */
@@ -133,9 +138,7 @@ static int on_make_key(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     (void)unused;
     if (r < 0)
         return r;
-    if (bus_read_bytes(m, ROW_BYTES_MAX, &q->row, &q->row_len, &e) < 0 ||
-            bus_read_bytes(m, MERKLE_PROOF_MAX * MERKLE_HASH_BYTES, &q->proof, &q->proof_len, &e) <
-                    0)
+    if (read_row(m, q, &e) < 0)
         return bus_reply_err(m, &e);
     r = sd_bus_message_read(m, "s", &k.key_type);
     if (r < 0)

@@ -129,21 +129,27 @@ int certificate_check_challenge(const struct buf *der, const uint8_t *challenge,
 
 /* ---- in the registry */
 
+/* Of the first row, if there is one. 1, 0 or -1; the query is done then. */
+static int take_der(struct query *q, struct buf *ret_der, struct err *e)
+{
+    int n = query_next(q, e);
+    if (n > 0) {
+        size_t len;
+        const void *der = query_blob(q, 0, &len);
+        if (buf_append(ret_der, der, len, e))
+            n = -1;
+    }
+    query_done(q);
+    return n;
+}
+
 int certificate_of_device(struct registry *r, int64_t device, struct buf *ret_der, struct err *e)
 {
     struct query q;
     if (query_open(&q, r, e, "SELECT der FROM certificate WHERE device = ?1 AND state = 'valid'",
                 BIND_INT(device)))
         return -1;
-    int n = query_next(&q, e);
-    if (n > 0) {
-        size_t len;
-        const void *der = query_blob(&q, 0, &len);
-        if (buf_append(ret_der, der, len, e))
-            n = -1;
-    }
-    query_done(&q);
-    return n;
+    return take_der(&q, ret_der, e);
 }
 
 int certificate_of_job(
@@ -155,15 +161,7 @@ int certificate_of_job(
                 " WHERE c.device = ?1 AND c.state = 'valid' AND u.job = ?2",
                 BIND_INT(device), BIND_INT(job)))
         return -1;
-    int n = query_next(&q, e);
-    if (n > 0) {
-        size_t len;
-        const void *der = query_blob(&q, 0, &len);
-        if (buf_append(ret_der, der, len, e))
-            n = -1;
-    }
-    query_done(&q);
-    return n;
+    return take_der(&q, ret_der, e);
 }
 
 /* The signer has put an earlier job's certificate on the CRL together with this run's: so it is here. */

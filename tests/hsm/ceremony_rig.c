@@ -10,23 +10,6 @@
 
 #define FILE_MAX (1u << 20)
 
-struct station st;
-
-int rig_setup(void **state)
-{
-    (void)state;
-    station_open(&st, NULL);
-    station_config(&st, "");
-    return 0;
-}
-
-int rig_teardown(void **state)
-{
-    (void)state;
-    station_close(&st);
-    return 0;
-}
-
 /* ---- programs */
 
 int sh(const char *fmt, ...)

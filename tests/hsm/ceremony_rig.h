@@ -5,12 +5,7 @@
 #include "hsm/ca.h"
 #include "tests/hsm/station.h"
 
-extern struct station st; /* of the test that runs; its programs work in st.root */
-/* A station with a CA, for each test. */
-int rig_setup(void **state);
-int rig_teardown(void **state);
-
-/* A shell command in the station's directory, its text in $STATION/said; the exit status. */
+/* A shell command in the directory of st, its text in $STATION/said; the exit status. */
 int sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Fails unless the last command said this. */
 void said(const char *words);

@@ -6,22 +6,6 @@
 #include "hsm/signer_client.h"
 #include "tests/hsm/station.h"
 
-static struct station st;
-
-static int setup(void **state)
-{
-    (void)state;
-    station_open(&st, NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    station_close(&st);
-    return 0;
-}
-
 static int try_it(const struct station_request *a, struct err *e)
 {
     struct buf cert = BUF_INIT;
@@ -177,12 +161,9 @@ static void anchors_can_be_withdrawn(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
             FLOW_TEST(every_field_forged),
             FLOW_TEST(anchors_can_be_withdrawn),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

@@ -39,7 +39,7 @@ static void signer_ends(void)
             st.signerd = 0;
             return;
         }
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     }
     fail_msg("signerd did not notice the new chain");
 }
@@ -103,7 +103,7 @@ static void a_damaged_chain_does_not_stop_the_signer(void **state)
     station_start(&st);
     paths_get(&st.paths, PATH_CA_CHAIN, chain);
     ok(file_write(chain, "rubbish", 7, 0644, &e));
-    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    help_rest_ms(200);
     ok(station_issue(&st, 0, key, &cert, &fresh, &e));
     buf_done(&cert);
     EVP_PKEY_free(key);
@@ -214,7 +214,7 @@ static void a_ca_that_ends(void **state)
     station_start(&st);
     issue_under_active(0, key, &cert);
     while (time(NULL) <= at)
-        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+        help_rest_ms(100);
     EVP_PKEY_free(key);
     key = help_key("P-256");
     buf_done(&cert);
@@ -364,7 +364,7 @@ static void one_key_in_two_tokens(void **state)
     station_start(&st);
     issue_under_active(0, key, &cert);
     for (int i = 0; i < 1000 && tokens_up() < 2; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     assert_int_equal(tokens_up(), 2);
     station_stop(&st, SIGTERM);
     buf_done(&cert);
@@ -421,22 +421,20 @@ static void wrong_words(void **state)
     did("flock etc/ca sh -c '! %s ca rollover' && grep -q BadState said", CEREMONY);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-            cmocka_unit_test_setup_teardown(rollover_under_way, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(
-                    a_damaged_chain_does_not_stop_the_signer, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(an_offline_root, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(a_ca_that_ends, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(strangers_are_refused, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(
-                    a_key_that_could_leave_is_refused, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(every_token_needs_the_key, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(one_key_in_two_tokens, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(a_fresh_station, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(wrong_words, rig_setup, rig_teardown),
+            FLOW_TEST(rollover_under_way),
+            FLOW_TEST(a_damaged_chain_does_not_stop_the_signer),
+            FLOW_TEST(an_offline_root),
+            FLOW_TEST(a_ca_that_ends),
+            FLOW_TEST(strangers_are_refused),
+            FLOW_TEST(a_key_that_could_leave_is_refused),
+            FLOW_TEST(every_token_needs_the_key),
+            FLOW_TEST(one_key_in_two_tokens),
+            FLOW_TEST(a_fresh_station),
+            FLOW_TEST(wrong_words),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

@@ -135,14 +135,14 @@ static void given_up_on_a_fresh_station(void **state)
     said("[Exists]");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-            cmocka_unit_test_setup_teardown(killed_rollover, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(killed_request, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(killed_import, rig_setup, rig_teardown),
-            cmocka_unit_test_setup_teardown(given_up_on_a_fresh_station, rig_setup, rig_teardown),
+            FLOW_TEST(killed_rollover),
+            FLOW_TEST(killed_request),
+            FLOW_TEST(killed_import),
+            FLOW_TEST(given_up_on_a_fresh_station),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

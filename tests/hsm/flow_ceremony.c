@@ -8,22 +8,6 @@
 #include "base/file.h"
 #include "tests/hsm/station.h"
 
-static struct station st;
-
-static int setup(void **state)
-{
-    (void)state;
-    station_open(&st, NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    station_close(&st);
-    return 0;
-}
-
 static void ceremony_is_held_once(void **state)
 {
     char passphrase[PATH_MAX], mark[PATH_MAX], conf[PATH_MAX];
@@ -83,12 +67,9 @@ static void ceremony_refuses_weak_passphrases(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
             FLOW_TEST(ceremony_is_held_once),
             FLOW_TEST(ceremony_refuses_weak_passphrases),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

@@ -27,7 +27,6 @@
 #define CKR_PIN_LAST  0xa4
 
 static int full;
-static struct station st;
 static struct ca *ca;
 static uint8_t *spki;
 static size_t spki_len;

@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include "hsm/signer_client.h"
 #include "tests/hsm/station.h"
@@ -18,7 +17,6 @@
 /* Measured: up to 5,500 answers of the flood for a certificate; 35,000 and more when its commit waits for an idle moment. */
 #define PATIENCE 15000
 
-static struct station st;
 static atomic_ulong *answered; /* of all flooders */
 static pid_t flooders[FLOODERS];
 
@@ -104,7 +102,7 @@ static void start_flood(bool nonces)
             flood(nonces);
     }
     for (int i = 0; i < 2000 && atomic_load(answered) < 2 * FLOODERS * WINDOW; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     assert_true(atomic_load(answered) >= 2 * FLOODERS * WINDOW);
 }
 
@@ -149,12 +147,10 @@ static void flooded_with_nonces(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-            FLOW_TEST(flooded_with_status),
-            FLOW_TEST(flooded_with_nonces),
+#define FLOOD_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+            FLOOD_TEST(flooded_with_status),
+            FLOOD_TEST(flooded_with_nonces),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

@@ -46,11 +46,11 @@ static void rewritten_ledger_is_noticed(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&rig);
-    ok(rig_issue(0, &e));
-    ok(rig_issue(1, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
+    ok(station_issue_new(&st, 1, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_read(&good);
 
     /* device 0 is forgotten: its entry is another device's */
@@ -67,9 +67,9 @@ static void rewritten_ledger_is_noticed(void **state)
     /* everything goes but the header: nothing that a checkpoint could be missing from */
     bad.len = 32;
     rig_write(&bad);
-    station_start(&rig);
+    station_start(&st);
     rig_refuses("older than the HSM's mark");
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
 
     /* what was issued stays, the checkpoints go */
     rig_read(&bad);
@@ -85,8 +85,8 @@ static void rewritten_ledger_is_noticed(void **state)
     rig_start_refuses("never vouched for this ledger");
 
     rig_write(&good);
-    station_start(&rig);
-    ok(rig_issue(2, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 2, &e));
     buf_done(&good);
     buf_done(&bad);
 }
@@ -135,10 +135,10 @@ static void chain_inside_an_entry_is_none(void **state)
     size_t at, tail = 32 + 24 + 104;
 
     (void)state;
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_read(&good);
     at = last_checkpoint(&good);
     ok(buf_append(&bad, good.data, 32, &e));
@@ -154,8 +154,8 @@ static void chain_inside_an_entry_is_none(void **state)
     assert_int_equal(station_run(verify), 1);
     rig_write(&good);
     assert_int_equal(station_run(verify), 0);
-    station_start(&rig);
-    ok(rig_issue(1, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 1, &e));
     buf_done(&good);
     buf_done(&bad);
 }
@@ -279,11 +279,11 @@ static void accept_and_go_on(size_t row)
 
     assert_int_equal(rig_accept(), 0);
     assert_int_equal(foreign_from(), 0);
-    station_start(&rig);
+    station_start(&st);
     while (rig_number("verified_bytes") == 0)
-        rig_rest_ms(20);
-    ok(rig_issue(row, &e));
-    station_stop(&rig, SIGTERM);
+        help_rest_ms(20);
+    ok(station_issue_new(&st, row, &e));
+    station_stop(&st, SIGTERM);
     assert_int_equal(foreign_from(), 0);
 }
 
@@ -305,10 +305,10 @@ static void added_groups_are_not_believed(void **state)
 
     (void)state;
     for (size_t run = 0; run < 2; run++) { /* of two processes */
-        station_start(&rig);
-        ok(rig_issue(run, &e));
+        station_start(&st);
+        ok(station_issue_new(&st, run, &e));
         rig_wait_marked();
-        station_stop(&rig, SIGTERM);
+        station_stop(&st, SIGTERM);
     }
     rig_read(&good);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -327,8 +327,8 @@ static void added_groups_are_not_believed(void **state)
         assert_int_equal(rig_accept(), 0);
         rig_read(&good);
     }
-    station_start(&rig);
-    ok(rig_issue(2, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 2, &e));
     buf_done(&good);
     buf_done(&bad);
 }
@@ -344,11 +344,11 @@ static void tail_of_the_killed_is_believed(void **state)
     size_t at = 0;
 
     (void)state;
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     rig_wait_marked(); /* the next checkpoint is a second away */
-    ok(station_issue(&rig, 1, key, &cert, &fresh, &e));
-    station_stop(&rig, SIGKILL);
+    ok(station_issue(&st, 1, key, &cert, &fresh, &e));
+    station_stop(&st, SIGKILL);
     assert_false(rig_signed_to_the_end());
     rig_read(&good);
     for (size_t next = RIG_FILE_HEADER; next < good.len;
@@ -367,10 +367,10 @@ static void tail_of_the_killed_is_believed(void **state)
         bad.data[byte] ^= 1;
     }
     rig_write(&good);
-    station_start(&rig);
-    ok(station_issue(&rig, 1, key, &cert, &fresh, &e));
+    station_start(&st);
+    ok(station_issue(&st, 1, key, &cert, &fresh, &e));
     assert_false(fresh);
-    ok(rig_issue(2, &e));
+    ok(station_issue_new(&st, 2, &e));
     buf_done(&cert);
     buf_done(&good);
     buf_done(&bad);
@@ -386,29 +386,29 @@ static void nothing_is_written_before_the_introduction(void **state)
     bool fresh;
 
     (void)state;
-    station_start(&rig);
-    ok(station_issue(&rig, 0, key, &cert, &fresh, &e));
+    station_start(&st);
+    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_read(&before);
-    station_fault(&rig, "CKR_DEVICE_ERROR");
+    station_fault(&st, "CKR_DEVICE_ERROR");
     for (int round = 0; round < 2; round++) {
-        station_start(&rig);
-        refused(station_issue(&rig, 1, key, &cert, &fresh, &e), KEY_REUSED);
-        rig_rest_ms(200);
+        station_start(&st);
+        refused(station_issue(&st, 1, key, &cert, &fresh, &e), KEY_REUSED);
+        help_rest_ms(200);
         rig_read(&now);
         assert_int_equal(now.len, before.len);
         if (round == 0)
-            station_stop(&rig, SIGKILL);
+            station_stop(&st, SIGKILL);
     }
-    station_fault(&rig, "");
-    station_wait_vouched(&rig);
-    station_stop(&rig, SIGKILL);
+    station_fault(&st, "");
+    station_wait_vouched(&st);
+    station_stop(&st, SIGKILL);
     rig_read(&now);
     assert_true(now.len > before.len);
     assert_int_equal(now.data[before.len + RIG_GROUP_HEADER + 4], LEDGER_REFUSED);
-    station_start(&rig);
-    ok(rig_issue(1, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 1, &e));
     buf_done(&cert);
     buf_done(&before);
     buf_done(&now);
@@ -418,14 +418,12 @@ static void nothing_is_written_before_the_introduction(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
-            FLOW_TEST(rewritten_ledger_is_noticed),
-            FLOW_TEST(chain_inside_an_entry_is_none),
-            FLOW_TEST(added_groups_are_not_believed),
-            FLOW_TEST(tail_of_the_killed_is_believed),
-            FLOW_TEST(nothing_is_written_before_the_introduction),
+            LEDGER_TEST(rewritten_ledger_is_noticed),
+            LEDGER_TEST(chain_inside_an_entry_is_none),
+            LEDGER_TEST(added_groups_are_not_believed),
+            LEDGER_TEST(tail_of_the_killed_is_believed),
+            LEDGER_TEST(nothing_is_written_before_the_introduction),
     };
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+
+    return FLOW_RUN(argc, argv, tests);
 }

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/jwe.h"
 #include "base/row.h"
@@ -20,7 +19,6 @@
 #include "hsm/signer_client.h"
 #include "tests/hsm/station.h"
 
-static struct station st;
 static EVP_PKEY *transport;
 static uint8_t transport_spki[JWE_SPKI_BYTES];
 
@@ -531,20 +529,18 @@ static void the_signer_never_holds_it(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-            FLOW_TEST(made_certified_and_flagged),
-            FLOW_TEST(lost_answers_cost_nothing),
-            FLOW_TEST(both_must_allow_it),
-            FLOW_TEST(the_flag_cannot_be_shed),
-            FLOW_TEST(every_field_forged),
-            FLOW_TEST(keys_are_bounded),
-            FLOW_TEST(rows_may_name_the_transport_key),
-            FLOW_TEST(processes_that_fail),
-            FLOW_TEST(closing_tells),
-            FLOW_TEST(the_signer_never_holds_it),
+#define KEYS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+            KEYS_TEST(made_certified_and_flagged),
+            KEYS_TEST(lost_answers_cost_nothing),
+            KEYS_TEST(both_must_allow_it),
+            KEYS_TEST(the_flag_cannot_be_shed),
+            KEYS_TEST(every_field_forged),
+            KEYS_TEST(keys_are_bounded),
+            KEYS_TEST(rows_may_name_the_transport_key),
+            KEYS_TEST(processes_that_fail),
+            KEYS_TEST(closing_tells),
+            KEYS_TEST(the_signer_never_holds_it),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/file.h"
 #include "base/limits.h"
@@ -26,34 +25,34 @@ static void old_copy_is_noticed(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_read(&old);
-    station_start(&rig);
-    ok(rig_issue(1, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 1, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_read(&newest);
     rig_write(&old);
-    station_start(&rig);
+    station_start(&st);
     rig_refuses("older than the HSM's mark");
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     /* the right one puts all in order */
     rig_write(&newest);
-    station_start(&rig);
-    ok(rig_issue(2, &e));
-    station_stop(&rig, SIGTERM);
+    station_start(&st);
+    ok(station_issue_new(&st, 2, &e));
+    station_stop(&st, SIGTERM);
     /* and a person can take the old one, knowing what it costs */
     rig_write(&old);
     assert_int_equal(rig_accept(), 0);
-    station_start(&rig);
-    ok(rig_issue(1, &e)); /* the price: device 1 has two certificates now */
+    station_start(&st);
+    ok(station_issue_new(&st, 1, &e)); /* the price: device 1 has two certificates now */
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_write(&newest);
-    station_start(&rig);
+    station_start(&st);
     rig_refuses("the HSM's mark"); /* older, or another after some point */
     buf_done(&old);
     buf_done(&newest);
@@ -64,17 +63,17 @@ static void deleted_ledger_is_noticed(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGKILL);
+    station_stop(&st, SIGKILL);
     assert_int_equal(unlink(rig_path), 0);
-    station_start(&rig);
+    station_start(&st);
     rig_refuses("another ledger");
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     assert_int_equal(rig_accept(), 0);
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     assert_int_equal(rig_number("marked_bytes") > 0, 1);
 }
 
@@ -96,12 +95,12 @@ static void make_public_marks(const struct buf *ledger, int count)
     struct module m;
     struct err e = {0};
 
-    snprintf(path, sizeof path, "%s/of-the-mark", rig.root);
+    snprintf(path, sizeof path, "%s/of-the-mark", st.root);
     ok(file_write(path, ledger->data, ledger->len, 0640, &e));
     ok(ledger_open(path, &l, &e));
     ledger_state(l, &mark.state);
     ledger_close(&l);
-    paths_get(&rig.paths, PATH_SOFTHSM_CONF, path);
+    paths_get(&st.paths, PATH_SOFTHSM_CONF, path);
     setenv("SOFTHSM2_CONF", path, 1);
     ok(module_open("/usr/lib/softhsm/libsofthsm2.so", &m, &e));
     assert_int_equal(m.f->C_Initialize(NULL), CKR_OK);
@@ -124,49 +123,49 @@ static void public_mark_is_nothing(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_read(&old);
-    station_start(&rig);
-    ok(rig_issue(1, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 1, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_read(&newest);
     make_public_marks(&old, 2);
     /* also with a token that does not look at the whole template, CKA_PRIVATE being 2 */
     for (int i = 0; i < 2; i++) {
-        station_fault(&rig, i ? "C_FindObjectsInit * unset 2" : "");
+        station_fault(&st, i ? "C_FindObjectsInit * unset 2" : "");
         rig_write(&old);
-        station_start(&rig);
+        station_start(&st);
         rig_refuses("older than the HSM's mark");
-        station_stop(&rig, SIGTERM);
+        station_stop(&st, SIGTERM);
         /* nor do they end the real ones when the next is written */
         rig_write(&newest);
-        station_start(&rig);
-        ok(rig_issue(2 + (size_t)i, &e));
+        station_start(&st);
+        ok(station_issue_new(&st, 2 + (size_t)i, &e));
         rig_wait_marked();
-        station_stop(&rig, SIGTERM);
+        station_stop(&st, SIGTERM);
         rig_read(&newest);
     }
     /* so many that the real ones might have no room in a list */
     make_public_marks(&old, 16);
-    station_fault(&rig, "");
+    station_fault(&st, "");
     rig_write(&old);
-    station_start(&rig);
+    station_start(&st);
     rig_refuses("older than the HSM's mark");
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_write(&newest);
-    station_fault(&rig, "C_FindObjectsInit * unset 2");
-    station_start(&rig);
-    refused(rig_issue(4, &e), UNAVAILABLE);
-    station_fault(&rig, "");
-    for (int i = 0; rig_issue(4, &e) < 0; i++) {
+    station_fault(&st, "C_FindObjectsInit * unset 2");
+    station_start(&st);
+    refused(station_issue_new(&st, 4, &e), UNAVAILABLE);
+    station_fault(&st, "");
+    for (int i = 0; station_issue_new(&st, 4, &e) < 0; i++) {
         if (i > 200 || e.id != ERR_UNAVAILABLE)
             fail_msg("%s: %s", err_name(e.id), e.msg);
         err_clear(&e);
-        rig_rest_ms(20);
+        help_rest_ms(20);
     }
     buf_done(&old);
     buf_done(&newest);
@@ -179,23 +178,23 @@ static void lost_mark_is_noticed(void **state)
     char command[4 * PATH_MAX], tokens[PATH_MAX];
 
     (void)state;
-    paths_get(&rig.paths, PATH_TOKENS, tokens);
+    paths_get(&st.paths, PATH_TOKENS, tokens);
     snprintf(command, sizeof command, "cp -a %s %s.ceremony", tokens, tokens);
     assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     rig_wait_marked();
-    ok(rig_issue(1, &e)); /* the next checkpoint says that there is a mark */
+    ok(station_issue_new(&st, 1, &e)); /* the next checkpoint says that there is a mark */
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     snprintf(command, sizeof command, "rm -r %s && cp -a %s.ceremony %s", tokens, tokens, tokens);
     assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
-    station_start(&rig);
+    station_start(&st);
     rig_refuses("it has none");
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     assert_int_equal(rig_accept(), 0);
-    station_start(&rig);
-    ok(rig_issue(2, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 2, &e));
 }
 
 /* What the faulty module was asked since the file was made, as text. */
@@ -204,7 +203,7 @@ static char *read_calls(struct buf *text)
     struct err e = {0};
     char path[PATH_MAX];
 
-    snprintf(path, sizeof path, "%s/calls", rig.root);
+    snprintf(path, sizeof path, "%s/calls", st.root);
     buf_reset(text);
     ok(file_read(path, 16u << 20, text, &e));
     assert_non_null(buf_str(text));
@@ -242,30 +241,30 @@ static void token_that_is_not_well_is_asked_again(void **state)
     unsigned call;
 
     (void)state;
-    station_config(&rig, "mark_every_s = 0\nworkers = 1\n");
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    station_config(&st, "mark_every_s = 0\nworkers = 1\n");
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     rig_wait_marked();
-    ok(rig_issue(1, &e)); /* the next checkpoint says that there is a mark */
+    ok(station_issue_new(&st, 1, &e)); /* the next checkpoint says that there is a mark */
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
-    snprintf(path, sizeof path, "%s/calls", rig.root);
+    station_stop(&st, SIGTERM);
+    snprintf(path, sizeof path, "%s/calls", st.root);
     ok(file_write(path, "", 0, 0600, &e));
-    station_start(&rig);
-    ok(rig_issue(2, &e));
-    station_stop(&rig, SIGTERM);
+    station_start(&st);
+    ok(station_issue_new(&st, 2, &e));
+    station_stop(&st, SIGTERM);
     call = call_that_finds_mark();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         snprintf(rule, sizeof rule, "C_FindObjectsInit %u %s", call, rows[i].answer);
-        station_fault(&rig, rule);
-        station_start(&rig);
-        for (int n = 0; rig_issue(3 + i, &e) < 0; n++) {
+        station_fault(&st, rule);
+        station_start(&st);
+        for (int n = 0; station_issue_new(&st, 3 + i, &e) < 0; n++) {
             if (n > 200 || e.id != ERR_UNAVAILABLE)
                 fail_msg("%s: %s", err_name(e.id), e.msg);
             err_clear(&e);
-            rig_rest_ms(20);
+            help_rest_ms(20);
         }
-        station_stop(&rig, SIGTERM);
+        station_stop(&st, SIGTERM);
         assert_non_null(strstr(read_calls(&calls), rows[i].logged));
     }
     buf_done(&calls);
@@ -283,28 +282,28 @@ static void last_entries_are_signed(void **state)
     int i;
 
     (void)state;
-    station_start(&rig);
-    ok(station_issue(&rig, 0, key, &cert, &fresh, &e));
+    station_start(&st);
+    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
-    station_fault(&rig, "C_Sign * delay 1000");
-    station_start(&rig);
+    station_stop(&st, SIGTERM);
+    station_fault(&st, "C_Sign * delay 1000");
+    station_start(&st);
     for (i = 0; rig_number("marked_bytes") == 0; i++) {
         assert_true(i < 2000);
-        rig_rest_ms(2);
+        help_rest_ms(2);
     }
-    rig_rest_ms(20); /* the mark was read: now the start's checkpoint is being signed */
+    help_rest_ms(20); /* the mark was read: now the start's checkpoint is being signed */
     before = rig_number("bytes");
-    refused(station_issue(&rig, 1, key, &cert, &fresh, &e), KEY_REUSED);
+    refused(station_issue(&st, 1, key, &cert, &fresh, &e), KEY_REUSED);
     assert_int_equal(rig_number("signed_bytes"), 0);
     for (i = 0; rig_number("signed_bytes") == 0; i++) {
         assert_true(i < 500);
-        rig_rest_ms(10);
+        help_rest_ms(10);
     }
     assert_int_equal(rig_number("signed_bytes"), before);
     for (i = 0; !rig_signed_to_the_end(); i++) {
         assert_true(i < 140); /* 20 s, if it were measured by how long the signature took */
-        rig_rest_ms(100);
+        help_rest_ms(100);
     }
     assert_true(rig_number("signed_bytes") > before);
     buf_done(&cert);
@@ -319,20 +318,20 @@ static void stop_leaves_it_signed_and_marked(void **state)
     size_t bytes = 0;
 
     (void)state;
-    station_config(&rig, "mark_every_s = 3600\n");
+    station_config(&st, "mark_every_s = 3600\n");
     for (size_t i = 0; i < 6; i += 2) {
-        station_start(&rig);
-        ok(rig_issue(i, &e));
+        station_start(&st);
+        ok(station_issue_new(&st, i, &e));
         bytes = (size_t)rig_number("bytes");
-        ok(rig_issue(i + 1, &e));
-        station_stop(&rig, i % 4 ? SIGINT : SIGTERM);
+        ok(station_issue_new(&st, i + 1, &e));
+        station_stop(&st, i % 4 ? SIGINT : SIGTERM);
         assert_true(rig_signed_to_the_end());
     }
     rig_read(&whole);
     assert_true(bytes > RIG_FILE_HEADER && bytes < whole.len);
     whole.len = bytes; /* without the last certificate */
     rig_write(&whole);
-    station_start(&rig);
+    station_start(&st);
     rig_refuses("older than the HSM's mark");
     buf_done(&whole);
 }
@@ -346,19 +345,19 @@ static void stop_does_not_wait_for_the_token(void **state)
 
     (void)state;
     for (size_t i = 0; i < 2; i++) {
-        station_start(&rig);
-        ok(rig_issue(2 * i, &e));
+        station_start(&st);
+        ok(station_issue_new(&st, 2 * i, &e));
         rig_wait_marked();
-        ok(rig_issue(2 * i + 1, &e));
-        station_fault(&rig, faults[i]);
+        ok(station_issue_new(&st, 2 * i + 1, &e));
+        station_fault(&st, faults[i]);
         begun = time_monotonic_ms();
-        station_stop(&rig, SIGTERM);
+        station_stop(&st, SIGTERM);
         assert_true(time_monotonic_ms() - begun < SUPERVISE_STOP_MS);
-        station_fault(&rig, "");
+        station_fault(&st, "");
         assert_false(rig_signed_to_the_end());
     }
-    station_start(&rig);
-    ok(rig_issue(5, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 5, &e));
 }
 
 /* A byte of the part that a start with an index does not read again; here the ledger is changed under the running signer. */
@@ -371,27 +370,27 @@ static void scrub_ends_the_work(void **state)
     int fd;
 
     (void)state;
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     rig_wait_marked();
     assert_int_equal(station_run(verify), 0); /* while it is in use */
     while (rig_number("verified_bytes") == 0)
-        rig_rest_ms(20);
-    station_stop(&rig, SIGTERM);
-    station_start(&rig);
+        help_rest_ms(20);
+    station_stop(&st, SIGTERM);
+    station_start(&st);
     rig_read(&whole);
     wrong = rig_first_issued(&whole)[8 + 32 + 7] ^ 1; /* its row */
     fd = open(rig_path, O_WRONLY);
     assert_int_equal(pwrite(fd, &wrong, 1, rig_first_issued(&whole) - whole.data + 8 + 32 + 7), 1);
     close(fd);
-    for (int i = 0; rig_issue(1, &e) == 0 || e.id != ERR_LEDGER; i++) {
+    for (int i = 0; station_issue_new(&st, 1, &e) == 0 || e.id != ERR_LEDGER; i++) {
         assert_true(i < 200);
         err_clear(&e);
-        rig_rest_ms(20);
+        help_rest_ms(20);
     }
     err_clear(&e);
     rig_refuses("damaged at byte");
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     assert_int_equal(station_run(verify), 1);
     rig_start_refuses("damaged at byte");
     buf_done(&whole);
@@ -404,10 +403,10 @@ static void withdraw(struct err *e)
     struct err why = {0};
     char *jws;
 
-    snprintf(o.job, sizeof o.job, "%s", rig.ticket.job);
-    help_ok(order_sign(&o, rig.approver, rig.approver_chain, &jws, &why), &why, "order_sign",
+    snprintf(o.job, sizeof o.job, "%s", st.ticket.job);
+    help_ok(order_sign(&o, st.approver, st.approver_chain, &jws, &why), &why, "order_sign",
             __FILE__, __LINE__);
-    assert_int_equal(signer_order(rig.bus, jws, &json, e), -1);
+    assert_int_equal(signer_order(st.bus, jws, &json, e), -1);
     buf_done(&json);
     free(jws);
 }
@@ -419,12 +418,12 @@ static void call_is_refused(const char *method, const char *types, ...)
     sd_bus_message *m = NULL;
     va_list args;
 
-    assert_true(sd_bus_message_new_method_call(rig.bus, &m, NULL, "/org/keyline/Signer1",
+    assert_true(sd_bus_message_new_method_call(st.bus, &m, NULL, "/org/keyline/Signer1",
                         "org.keyline.Signer1", method) >= 0);
     va_start(args, types);
     assert_true(sd_bus_message_appendv(m, types, args) >= 0);
     va_end(args);
-    assert_true(sd_bus_call(rig.bus, m, 5000000, &error, NULL) < 0);
+    assert_true(sd_bus_call(st.bus, m, 5000000, &error, NULL) < 0);
     assert_string_equal(error.name, "org.keyline.Error.Ledger");
     sd_bus_error_free(&error);
     sd_bus_message_unref(m);
@@ -439,10 +438,10 @@ static void damaged_ledger_is_shown(void **state)
     bool fresh;
 
     (void)state;
-    station_start(&rig);
-    ok(station_issue(&rig, 0, key, &cert, &fresh, &e));
+    station_start(&st);
+    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     rig_read(&good);
     for (int i = 0; i < 3; i++) {
         /* what the file is; its format; the begin of its last group, which looks like an unfinished one to nobody */
@@ -452,25 +451,25 @@ static void damaged_ledger_is_shown(void **state)
         ok(buf_append(&bad, good.data, good.len, &e));
         bad.data[bytes[i]] ^= 4;
         rig_write(&bad);
-        station_start(&rig);
+        station_start(&st);
         rig_refuses(i == 1 ? "a ledger of format 6" : "damaged at byte");
-        refused(station_issue(&rig, 0, key, &cert, &fresh, &e), LEDGER);
+        refused(station_issue(&st, 0, key, &cert, &fresh, &e), LEDGER);
         withdraw(&e);
         assert_int_equal(e.id, ERR_LEDGER);
         err_clear(&e);
         call_is_refused("Ledger", "stu", "", UINT64_MAX, 10);
         call_is_refused("RenewCrls", "");
         assert_int_equal(rig_accept(), 1); /* the file is in use */
-        station_stop(&rig, SIGTERM);
+        station_stop(&st, SIGTERM);
         rig_read(&now);
         assert_int_equal(now.len, bad.len);
         assert_memory_equal(now.data, bad.data, bad.len);
     }
     rig_write(&good);
-    station_start(&rig);
-    ok(station_issue(&rig, 0, key, &cert, &fresh, &e));
+    station_start(&st);
+    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
     assert_false(fresh);
-    ok(rig_issue(1, &e));
+    ok(station_issue_new(&st, 1, &e));
     buf_done(&good);
     buf_done(&bad);
     buf_done(&now);
@@ -486,15 +485,15 @@ static void killed_at_any_moment(void **state)
 
     (void)state;
     for (int round = 0; round < 24; round++) {
-        station_start(&rig);
+        station_start(&st);
         if (round % 2 && row < 40)
-            ok(rig_issue(row++, &e));
+            ok(station_issue_new(&st, row++, &e));
         /* checkpoint and mark follow within some milliseconds: kill before, in and after them */
-        rig_rest_ms((unsigned)(round * 7 % 60));
-        station_stop(&rig, SIGKILL);
+        help_rest_ms((unsigned)(round * 7 % 60));
+        station_stop(&st, SIGKILL);
     }
-    station_start(&rig);
-    ok(rig_issue(row, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, row, &e));
     rig_wait_marked();
 }
 
@@ -524,16 +523,16 @@ static void index_is_kept(void **state)
     ledger_close(&l);
     assert_int_equal(rig_accept(), 0);
     snprintf(path, sizeof path, "%s.index", rig_path);
-    station_start(&rig);
+    station_start(&st);
     for (int i = 0; access(path, F_OK) < 0; i++) {
         assert_true(i < 1000);
-        rig_rest_ms(20);
+        help_rest_ms(20);
     }
-    ok(station_issue(&rig, 0, key, &cert, &fresh, &e));
+    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
     assert_true(fresh);
     rig_wait_marked();
     for (int round = 0; round < 3; round++) {
-        station_stop(&rig, SIGKILL);
+        station_stop(&st, SIGKILL);
         /* as it is; with a wrong byte; without it */
         if (round == 1) {
             ok(file_read(path, 16u << 20, &index, &e));
@@ -542,10 +541,10 @@ static void index_is_kept(void **state)
         } else if (round == 2) {
             assert_int_equal(unlink(path), 0);
         }
-        station_start(&rig);
-        ok(station_issue(&rig, 0, key, &cert, &fresh, &e));
+        station_start(&st);
+        ok(station_issue(&st, 0, key, &cert, &fresh, &e));
         assert_false(fresh);
-        ok(rig_issue(1 + (size_t)round, &e));
+        ok(station_issue_new(&st, 1 + (size_t)round, &e));
     }
     buf_done(&cert);
     buf_done(&index);
@@ -559,42 +558,40 @@ static void unfinished_mark_is_no_loss(void **state)
     char command[4 * PATH_MAX], tokens[PATH_MAX];
 
     (void)state;
-    paths_get(&rig.paths, PATH_TOKENS, tokens);
-    station_start(&rig);
-    ok(rig_issue(0, &e));
+    paths_get(&st.paths, PATH_TOKENS, tokens);
+    station_start(&st);
+    ok(station_issue_new(&st, 0, &e));
     rig_wait_marked();
-    ok(rig_issue(1, &e));
+    ok(station_issue_new(&st, 1, &e));
     rig_wait_marked();
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
     snprintf(command, sizeof command,
             "cd %s/*/ && newest=$(ls -t *.object | head -n 1) && [ ! -e %s.backup/*/$newest ] && : "
             ">$newest",
             tokens, tokens);
     assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
-    station_start(&rig);
-    ok(rig_issue(2, &e));
+    station_start(&st);
+    ok(station_issue_new(&st, 2, &e));
     rig_wait_marked();
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
-            FLOW_TEST(old_copy_is_noticed),
-            FLOW_TEST(deleted_ledger_is_noticed),
-            FLOW_TEST(public_mark_is_nothing),
-            FLOW_TEST(lost_mark_is_noticed),
-            FLOW_TEST(token_that_is_not_well_is_asked_again),
-            FLOW_TEST(last_entries_are_signed),
-            FLOW_TEST(stop_leaves_it_signed_and_marked),
-            FLOW_TEST(stop_does_not_wait_for_the_token),
-            FLOW_TEST(scrub_ends_the_work),
-            FLOW_TEST(damaged_ledger_is_shown),
-            FLOW_TEST(killed_at_any_moment),
-            FLOW_TEST(index_is_kept),
-            FLOW_TEST(unfinished_mark_is_no_loss),
+            LEDGER_TEST(old_copy_is_noticed),
+            LEDGER_TEST(deleted_ledger_is_noticed),
+            LEDGER_TEST(public_mark_is_nothing),
+            LEDGER_TEST(lost_mark_is_noticed),
+            LEDGER_TEST(token_that_is_not_well_is_asked_again),
+            LEDGER_TEST(last_entries_are_signed),
+            LEDGER_TEST(stop_leaves_it_signed_and_marked),
+            LEDGER_TEST(stop_does_not_wait_for_the_token),
+            LEDGER_TEST(scrub_ends_the_work),
+            LEDGER_TEST(damaged_ledger_is_shown),
+            LEDGER_TEST(killed_at_any_moment),
+            LEDGER_TEST(index_is_kept),
+            LEDGER_TEST(unfinished_mark_is_no_loss),
     };
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+
+    return FLOW_RUN(argc, argv, tests);
 }

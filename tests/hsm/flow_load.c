@@ -9,22 +9,6 @@
 #define ROUND 12 /* requests under way when a worker is killed */
 _Static_assert(STATION_QUOTA % ROUND == 0, "whole rounds");
 
-static struct station st;
-
-static int setup(void **state)
-{
-    (void)state;
-    station_open(&st, NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    station_close(&st);
-    return 0;
-}
-
 struct load {
     sd_event *event;
     sd_bus *bus;
@@ -58,16 +42,6 @@ static void wait_answers(struct load *l, size_t count)
         assert_true(sd_event_run(l->event, 20000000) > 0);
 }
 
-static pid_t worker_pid(size_t i)
-{
-    json_t *o = station_status(&st);
-    pid_t pid = (pid_t)json_integer_value(
-            json_object_get(json_array_get(json_object_get(o, "workers"), i), "pid"));
-
-    json_decref(o);
-    return pid;
-}
-
 static void killed_workers_lose_nothing(void **state)
 {
     struct load l = {0};
@@ -87,7 +61,7 @@ static void killed_workers_lose_nothing(void **state)
     }
     /* each worker in its turn, in the middle of its work, and back before the next */
     for (size_t first = 0; first < STATION_QUOTA; first += ROUND) {
-        pid_t pid = worker_pid(first / ROUND % 2);
+        pid_t pid = station_worker(&st, first / ROUND % 2);
 
         for (size_t i = first; i < first + ROUND; i++) {
             q[i] = (struct load_request){&l, i};
@@ -232,14 +206,11 @@ static void hanging_module(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
             FLOW_TEST(killed_workers_lose_nothing),
             FLOW_TEST(killed_signer_keeps_its_word),
             FLOW_TEST(same_device_at_once),
             FLOW_TEST(hanging_module),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

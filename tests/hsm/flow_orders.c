@@ -15,7 +15,6 @@
 #define JOB_B "b1111111-1111-4111-8111-111111111111"
 #define JOB_C "c1111111-1111-4111-8111-111111111111"
 
-static struct station st;
 static struct ticket first; /* of the job that certified the devices */
 
 static int setup(void **state)
@@ -24,13 +23,6 @@ static int setup(void **state)
     station_open(&st, NULL);
     first = st.ticket;
     station_start(&st);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    station_close(&st);
     return 0;
 }
 
@@ -51,16 +43,6 @@ static void use_job(const char *job, bool reissue)
     strcpy(t.job, job);
     t.reissue = reissue;
     use_ticket(&t);
-}
-
-static int issue(size_t i, EVP_PKEY *key, struct err *e)
-{
-    struct buf cert = BUF_INIT;
-    bool fresh;
-    int r = station_issue(&st, i, key, &cert, &fresh, e);
-
-    buf_done(&cert);
-    return r;
 }
 
 struct answer {
@@ -122,8 +104,8 @@ static void reissue_replaces(void **state)
     a = get(0, key);
     assert_true(a.fresh);
     use_job(JOB_B, false);
-    refused(issue(0, key, &e), EXISTS);
-    refused(issue(0, other, &e), KEY_CHANGED);
+    refused(station_issue_once(&st, 0, key, &e), EXISTS);
+    refused(station_issue_once(&st, 0, other, &e), KEY_CHANGED);
     use_job(JOB_B, true);
     b = get(0, other);
     assert_true(b.fresh);
@@ -135,12 +117,12 @@ static void reissue_replaces(void **state)
         assert_false(again.fresh);
         assert_true(same_cert(&b, &again));
         buf_done(&again.cert);
-        refused(issue(0, third, &e), KEY_CHANGED);
-        refused(issue(0, key, &e), KEY_CHANGED);
+        refused(station_issue_once(&st, 0, third, &e), KEY_CHANGED);
+        refused(station_issue_once(&st, 0, key, &e), KEY_CHANGED);
         /* the old ticket gives nothing any more, old key or new */
         use_ticket(&first);
-        refused(issue(0, key, &e), KEY_CHANGED);
-        refused(issue(0, other, &e), EXISTS);
+        refused(station_issue_once(&st, 0, key, &e), KEY_CHANGED);
+        refused(station_issue_once(&st, 0, other, &e), EXISTS);
         restart(SIGKILL);
     }
     /* the same key again is allowed; then the second ticket is as old as the first */
@@ -150,20 +132,20 @@ static void reissue_replaces(void **state)
     assert_revoked(&b, "superseded");
     for (int round = 0; round < 2; round++) {
         use_job(JOB_B, true);
-        refused(issue(0, other, &e), EXISTS);
-        refused(issue(0, third, &e), EXISTS);
+        refused(station_issue_once(&st, 0, other, &e), EXISTS);
+        refused(station_issue_once(&st, 0, third, &e), EXISTS);
         use_ticket(&first);
-        refused(issue(0, other, &e), EXISTS);
+        refused(station_issue_once(&st, 0, other, &e), EXISTS);
         /* even if it is signed once more as a re-issue */
         use_job(first.job, true);
-        refused(issue(0, third, &e), EXISTS);
+        refused(station_issue_once(&st, 0, third, &e), EXISTS);
         restart(SIGKILL);
     }
     use_job(JOB_C, true);
     again = get(0, other);
     assert_true(same_cert(&c, &again));
     /* a device that has nothing gets its first from a re-issue ticket, too */
-    assert_int_equal(issue(1, third, &e), 0);
+    assert_int_equal(station_issue_once(&st, 1, third, &e), 0);
     buf_done(&a.cert), buf_done(&b.cert), buf_done(&c.cert), buf_done(&again.cert);
     EVP_PKEY_free(key), EVP_PKEY_free(other), EVP_PKEY_free(third);
 }
@@ -187,14 +169,14 @@ static void reissue_forged(void **state)
     st.ticket = t;
     free(st.jws);
     ok(ticket_sign(&t, mallory, chain, &st.jws, &e));
-    refused(issue(0, other, &e), TICKET_UNTRUSTED);
+    refused(station_issue_once(&st, 0, other, &e), TICKET_UNTRUSTED);
     /* the approver's ticket with every tenth letter of the payload changed */
     use_job(JOB_B, false);
     good = strdup(st.jws);
     dot = strrchr(st.jws, '.');
     for (char *at = strchr(st.jws, '.') + 1; at < dot; at += 10) {
         *at = *at == 'A' ? 'B' : 'A';
-        refused(issue(0, other, &e), TICKET);
+        refused(station_issue_once(&st, 0, other, &e), TICKET);
         strcpy(st.jws, good);
     }
     free(good);
@@ -206,7 +188,7 @@ static void reissue_forged(void **state)
     t.root = rows.root;
     t.rows = t.quota = STATION_ROWS / 2;
     use_ticket(&t);
-    refused(issue(0, other, &e), PROOF);
+    refused(station_issue_once(&st, 0, other, &e), PROOF);
     help_rows_done(&rows);
     /* and nothing of it has touched the certificate */
     use_ticket(&first);
@@ -226,21 +208,21 @@ static void reissue_counts(void **state)
 
     (void)state;
     for (size_t i = 0; i < 3; i++)
-        ok(issue(i, keys[i], &e));
+        ok(station_issue_once(&st, i, keys[i], &e));
     strcpy(t.job, JOB_B);
     t.reissue = true;
     t.quota = 2;
     use_ticket(&t);
-    ok(issue(0, keys[0], &e));
-    ok(issue(1, keys[1], &e));
-    refused(issue(2, keys[2], &e), QUOTA);
-    refused(issue(3, keys[3], &e), QUOTA);
+    ok(station_issue_once(&st, 0, keys[0], &e));
+    ok(station_issue_once(&st, 1, keys[1], &e));
+    refused(station_issue_once(&st, 2, keys[2], &e), QUOTA);
+    refused(station_issue_once(&st, 3, keys[3], &e), QUOTA);
     restart(SIGKILL);
-    refused(issue(2, keys[2], &e), QUOTA);
-    ok(issue(1, keys[1], &e)); /* a repetition */
+    refused(station_issue_once(&st, 2, keys[2], &e), QUOTA);
+    ok(station_issue_once(&st, 1, keys[1], &e)); /* a repetition */
     /* a key of another device is none for a re-issue either */
     use_job(JOB_C, true);
-    refused(issue(2, keys[1], &e), KEY_REUSED);
+    refused(station_issue_once(&st, 2, keys[1], &e), KEY_REUSED);
     for (size_t i = 0; i < 4; i++)
         EVP_PKEY_free(keys[i]);
 }
@@ -407,7 +389,7 @@ static void killed_between(void **state)
 
         use_ticket(&first);
         if (callers[i].cert.len) {
-            refused(issue(i, keys[i], &e), EXISTS);
+            refused(station_issue_once(&st, i, keys[i], &e), EXISTS);
         } else if (station_issue(&st, i, keys[i], &cert, &fresh, &e) == 0) {
             /* nothing was recorded: the old one is the one */
             assert_false(fresh);
@@ -444,17 +426,17 @@ static void revoked_for_good(void **state)
     for (int round = 0; round < 2; round++) {
         assert_revoked(&a, "keyCompromise");
         use_ticket(&first);
-        refused(issue(0, key, &e), CERT_REVOKED);
-        refused(issue(0, other, &e), CERT_REVOKED);
+        refused(station_issue_once(&st, 0, key, &e), CERT_REVOKED);
+        refused(station_issue_once(&st, 0, other, &e), CERT_REVOKED);
         use_job(JOB_B, false);
-        refused(issue(0, other, &e), CERT_REVOKED);
+        refused(station_issue_once(&st, 0, other, &e), CERT_REVOKED);
         use_job(first.job, true);
-        refused(issue(0, other, &e), CERT_REVOKED);
+        refused(station_issue_once(&st, 0, other, &e), CERT_REVOKED);
         use_job(JOB_B, true);
-        refused(issue(0, key, &e), KEY_REUSED); /* it was given up as stolen */
+        refused(station_issue_once(&st, 0, key, &e), KEY_REUSED); /* it was given up as stolen */
         restart(SIGKILL);
     }
-    ok(issue(0, other, &e));
+    ok(station_issue_once(&st, 0, other, &e));
     /* for another reason the key may stay */
     use_ticket(&first);
     buf_done(&a.cert);
@@ -463,7 +445,7 @@ static void revoked_for_good(void **state)
     a.order.reason = ORDER_PRIVILEGE_WITHDRAWN;
     ok(send_order(&a.order, NULL, &e));
     use_job(JOB_B, true);
-    ok(issue(1, key, &e));
+    ok(station_issue_once(&st, 1, key, &e));
     assert_revoked(&a, "privilegeWithdrawn");
     buf_done(&a.cert);
     EVP_PKEY_free(key), EVP_PKEY_free(other);
@@ -512,7 +494,7 @@ static void orders_forged(void **state)
     refused(send_text("a.b.c", &e), ORDER);
     good = st.jws;
     st.jws = jws;
-    refused(issue(0, key, &e), TICKET);
+    refused(station_issue_once(&st, 0, key, &e), TICKET);
     st.jws = good;
     free(jws);
     /* a certificate that is not this device's */
@@ -556,7 +538,7 @@ static void revoked_under_way(void **state)
     station_fault(&st, "");
     crowd_wait(&crowd, 1);
     assert_int_equal(c.error, ERR_CERT_REVOKED);
-    refused(issue(0, key, &e), KEY_REUSED);
+    refused(station_issue_once(&st, 0, key, &e), KEY_REUSED);
     buf_done(&a.cert);
     caller_done(&c);
     crowd_close(&crowd);
@@ -577,21 +559,21 @@ static void over_but_not_lost(void **state)
     use_ticket(&t);
     a = get(0, key);
     while (time_now_ms() / 1000 < t.not_after)
-        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+        help_rest_ms(100);
     again = get(0, key);
     assert_false(again.fresh);
     assert_true(same_cert(&a, &again));
-    refused(issue(0, other, &e), KEY_CHANGED);
-    refused(issue(1, other, &e), TICKET_EXPIRED);
+    refused(station_issue_once(&st, 0, other, &e), KEY_CHANGED);
+    refused(station_issue_once(&st, 1, other, &e), TICKET_EXPIRED);
     /* one that was never valid here, and one for elsewhere */
     t.not_before = 1000, t.not_after = 2000;
     strcpy(t.job, JOB_B);
     use_ticket(&t);
-    refused(issue(1, other, &e), TICKET_EXPIRED);
+    refused(station_issue_once(&st, 1, other, &e), TICKET_EXPIRED);
     t = first;
     t.not_before = t.not_after, t.not_after += 100;
     use_ticket(&t);
-    refused(issue(0, key, &e), TICKET_EXPIRED);
+    refused(station_issue_once(&st, 0, key, &e), TICKET_EXPIRED);
     buf_done(&a.cert), buf_done(&again.cert);
     EVP_PKEY_free(key), EVP_PKEY_free(other);
 }
@@ -611,7 +593,7 @@ static void withdrawn_for_good(void **state)
     assert_true(json_is_true(json_object_get(answer, "fresh")));
     json_decref(answer);
     for (int round = 0; round < 2; round++) {
-        refused(issue(1, other, &e), JOB_WITHDRAWN);
+        refused(station_issue_once(&st, 1, other, &e), JOB_WITHDRAWN);
         again = get(0, key);
         assert_true(same_cert(&a, &again));
         buf_done(&again.cert);
@@ -621,7 +603,7 @@ static void withdrawn_for_good(void **state)
         restart(SIGKILL);
     }
     use_job(JOB_B, false);
-    ok(issue(1, other, &e)); /* another job is another matter */
+    ok(station_issue_once(&st, 1, other, &e)); /* another job is another matter */
     buf_done(&a.cert);
     EVP_PKEY_free(key), EVP_PKEY_free(other);
 }
@@ -678,7 +660,7 @@ static json_int_t status_number(void)
 static void wait_number(json_int_t number)
 {
     for (int i = 0; i < 500 && status_number() < number; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     assert_int_equal(status_number(), number);
 }
 
@@ -794,7 +776,7 @@ static void wait_listed(const struct answer *a, enum order_reason reason, const 
     char since[TIME_TEXT_MAX] = "";
 
     for (int i = 0; i < 2000 && listed_reason(a, since) != (int)reason; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     assert_int_equal(listed_reason(a, since), reason);
     assert_memory_equal(since, when, strlen(since));
 }
@@ -844,22 +826,23 @@ static void worse_reason(void **state)
         revoke_as(&a, ORDER_KEY_COMPROMISE, "keyCompromise", "keyCompromise", when);
         revoke_as(&a, ORDER_UNSPECIFIED, "keyCompromise", "keyCompromise", when);
         use_job(JOB_B, true);
-        refused(issue(0, key, &e), KEY_REUSED); /* not even what is good is given back */
-        refused(issue(0, third, &e), KEY_CHANGED);
+        refused(station_issue_once(&st, 0, key, &e),
+                KEY_REUSED); /* not even what is good is given back */
+        refused(station_issue_once(&st, 0, third, &e), KEY_CHANGED);
         use_job(JOB_C, true);
-        refused(issue(0, key, &e), KEY_REUSED);
+        refused(station_issue_once(&st, 0, key, &e), KEY_REUSED);
         restart(SIGKILL);
     }
     station_wait_vouched(&st);
     /* the other certificate of that key is revoked by an order of its own, for whatever reason */
     revoke_as(&b, ORDER_PRIVILEGE_WITHDRAWN, "", "privilegeWithdrawn", when_b);
-    refused(issue(0, key, &e), KEY_REUSED);
-    ok(issue(0, third, &e));
+    refused(station_issue_once(&st, 0, key, &e), KEY_REUSED);
+    ok(station_issue_once(&st, 0, third, &e));
     /* any other reason is as weak */
     revoke_as(&c, ORDER_PRIVILEGE_WITHDRAWN, "", "privilegeWithdrawn", when_c);
     revoke_as(&c, ORDER_SUPERSEDED, "privilegeWithdrawn", "privilegeWithdrawn", when_c);
     revoke_as(&c, ORDER_KEY_COMPROMISE, "privilegeWithdrawn", "keyCompromise", when_c);
-    refused(issue(1, other, &e), KEY_REUSED);
+    refused(station_issue_once(&st, 1, other, &e), KEY_REUSED);
     wait_listed(&a, ORDER_KEY_COMPROMISE, when);
     wait_listed(&b, ORDER_PRIVILEGE_WITHDRAWN, when_b);
     wait_listed(&c, ORDER_KEY_COMPROMISE, when_c);
@@ -907,7 +890,7 @@ static void long_list(void **state)
             break;
         json_decref(o);
         o = NULL;
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     }
     assert_non_null(o);
     json_decref(o);
@@ -924,24 +907,22 @@ static void long_list(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-            FLOW_TEST(reissue_replaces),
-            FLOW_TEST(reissue_forged),
-            FLOW_TEST(reissue_counts),
-            FLOW_TEST(reissues_at_once),
-            FLOW_TEST(killed_between),
-            FLOW_TEST(revoked_for_good),
-            FLOW_TEST(orders_forged),
-            FLOW_TEST(revoked_under_way),
-            FLOW_TEST(over_but_not_lost),
-            FLOW_TEST(withdrawn_for_good),
-            FLOW_TEST(withdrawn_under_way),
-            FLOW_TEST(seen_by_others),
-            FLOW_TEST(worse_reason),
-            FLOW_TEST(long_list),
+#define ORDERS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, station_teardown)
+            ORDERS_TEST(reissue_replaces),
+            ORDERS_TEST(reissue_forged),
+            ORDERS_TEST(reissue_counts),
+            ORDERS_TEST(reissues_at_once),
+            ORDERS_TEST(killed_between),
+            ORDERS_TEST(revoked_for_good),
+            ORDERS_TEST(orders_forged),
+            ORDERS_TEST(revoked_under_way),
+            ORDERS_TEST(over_but_not_lost),
+            ORDERS_TEST(withdrawn_for_good),
+            ORDERS_TEST(withdrawn_under_way),
+            ORDERS_TEST(seen_by_others),
+            ORDERS_TEST(worse_reason),
+            ORDERS_TEST(long_list),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include "base/file.h"
 #include "base/limits.h"
 #include "hsm/approval/order.h"
@@ -73,28 +72,28 @@ static void write_cert(const struct buf *der, const char *to_dir, size_t make, s
 }
 
 /* Another job for each profile: approved for what the profile's file says. */
-static void approve(struct station *st, size_t make)
+static void approve(size_t make)
 {
     char path[PATH_MAX + 40], profiles[PATH_MAX];
     struct err e = {0};
 
-    paths_get(&st->paths, PATH_PROFILES, profiles);
+    paths_get(&st.paths, PATH_PROFILES, profiles);
     snprintf(path, sizeof path, "%s/%s.json", profiles, makes[make].profile);
-    station_profile(&st->ticket, makes[make].profile ? path : NULL);
-    free(st->jws);
-    st->jws = NULL;
-    ok(ticket_sign(&st->ticket, st->approver, st->approver_chain, &st->jws, &e));
+    station_profile(&st.ticket, makes[make].profile ? path : NULL);
+    free(st.jws);
+    st.jws = NULL;
+    ok(ticket_sign(&st.ticket, st.approver, st.approver_chain, &st.jws, &e));
 }
 
 /* revocations: of the first make's certificates; crl: where their CA's list is. */
-static void issue_all(struct station *st, const char *to_dir,
-        struct order revocations[COUNT(reasons)], char crl[PATH_MAX])
+static void issue_all(
+        const char *to_dir, struct order revocations[COUNT(reasons)], char crl[PATH_MAX])
 {
     size_t row = 0, nameless = 0;
     struct err e = {0};
 
     for (size_t m = 0; m < COUNT(makes); m++) {
-        approve(st, m);
+        approve(m);
         for (size_t k = 0; k < COUNT(key_kinds); k++) {
             struct buf cert = BUF_INIT;
             bool fresh;
@@ -105,11 +104,11 @@ static void issue_all(struct station *st, const char *to_dir,
             while (!help_row_nameless(nameless))
                 nameless++;
             at = makes[m].nameless ? nameless++ : row++;
-            ok(station_issue(st, at, keys[m][k], &cert, &fresh, &e));
+            ok(station_issue(&st, at, keys[m][k], &cert, &fresh, &e));
             write_cert(&cert, to_dir, m, k);
             if (m == 0)
-                station_revocation(st, at, &cert, &revocations[k]);
-            station_crl_path(st, &cert, ".pem", crl);
+                station_revocation(&st, at, &cert, &revocations[k]);
+            station_crl_path(&st, &cert, ".pem", crl);
             buf_done(&cert);
         }
     }
@@ -144,7 +143,7 @@ static void keep_list(const char *crl, int entries, int stolen, const char *to_d
     struct err e = {0};
 
     for (int i = 0; i < 2000 && !is_listed(crl, entries, stolen); i++)
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     assert_true(is_listed(crl, entries, stolen));
     snprintf(as, sizeof as, "crl-%s.pem", name);
     copy(crl, to_dir, as);
@@ -153,8 +152,8 @@ static void keep_list(const char *crl, int entries, int stolen, const char *to_d
 }
 
 /* The first make's certificates. */
-static void revoke_some(const struct station *st, struct order revocations[COUNT(reasons)],
-        const char *crl, const char *to_dir)
+static void revoke_some(
+        struct order revocations[COUNT(reasons)], const char *crl, const char *to_dir)
 {
     char path[PATH_MAX + 80];
     struct buf names = BUF_INIT;
@@ -164,11 +163,11 @@ static void revoke_some(const struct station *st, struct order revocations[COUNT
         cert_path("", 0, k, path);
         ok(buf_printf(&names, &e, "%s\n", path + 1));
         revocations[k].reason = reasons[k] == ORDER_KEY_COMPROMISE ? ORDER_SUPERSEDED : reasons[k];
-        ok(station_order(st, &revocations[k], NULL, &e));
+        ok(station_order(&st, &revocations[k], NULL, &e));
     }
     keep_list(crl, COUNT(reasons), 0, to_dir, "reasons", &names);
     revocations[COUNT(reasons) - 1].reason = ORDER_KEY_COMPROMISE;
-    ok(station_order(st, &revocations[COUNT(reasons) - 1], NULL, &e));
+    ok(station_order(&st, &revocations[COUNT(reasons) - 1], NULL, &e));
     keep_list(crl, COUNT(reasons), 1, to_dir, "stolen", &names);
     buf_done(&names);
 }
@@ -178,7 +177,6 @@ static void make_all(const char *ca_kind)
     char to_dir[PATH_MAX + 16], from[PATH_MAX + 40], profiles[PATH_MAX], crl[PATH_MAX];
     struct order revocations[COUNT(reasons)];
     struct buf none = BUF_INIT;
-    struct station st;
     struct err e = {0};
 
     snprintf(to_dir, sizeof to_dir, "%s/%s", dir, ca_kind);
@@ -193,9 +191,9 @@ static void make_all(const char *ca_kind)
     snprintf(from, sizeof from, "%s/etc/ca/chain.pem", st.root);
     copy(from, to_dir, "chain.pem");
     station_start(&st);
-    issue_all(&st, to_dir, revocations, crl);
+    issue_all(to_dir, revocations, crl);
     keep_list(crl, 0, 0, to_dir, "empty", &none);
-    revoke_some(&st, revocations, crl, to_dir);
+    revoke_some(revocations, crl, to_dir);
     station_close(&st);
 }
 
@@ -212,7 +210,6 @@ static void every_certificate_and_list(void **state)
 static void approved_words(void **state)
 {
     char path[PATH_MAX + 40], profiles[PATH_MAX];
-    struct station st;
     struct buf cert = BUF_INIT;
     struct err e = {0};
     bool fresh;
@@ -225,7 +222,7 @@ static void approved_words(void **state)
     copy(PROFILES "/tls.json", profiles, "tls.json");
     snprintf(path, sizeof path, "%s/tls.json", profiles);
     idevid = strdup(st.jws);
-    approve(&st, 1);
+    approve(1);
     station_start(&st);
     ok(station_issue(&st, 0, keys[0][0], &cert, &fresh, &e));
 
@@ -248,9 +245,9 @@ static void approved_words(void **state)
     free(st.jws);
     st.jws = idevid;
     ok(station_issue(&st, 2, keys[2][0], &cert, &fresh, &e));
-    approve(&st, 0);
+    approve(0);
     copy(PROFILES "/tls.json", profiles, "tls.json");
-    approve(&st, 1);
+    approve(1);
     ok(station_issue(&st, 1, keys[1][0], &cert, &fresh, &e));
     buf_done(&cert);
     station_close(&st);
@@ -292,7 +289,6 @@ int main(int argc, char **argv)
             cmocka_unit_test(approved_words),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
+    flow_choose(argc, argv);
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -18,7 +18,6 @@
 #define CERTS         12
 #define COMES_BACK_MS 40000
 
-static struct station st;
 static struct ca *ca;
 static EVP_PKEY *device_key;
 

@@ -10,22 +10,6 @@
 #include "base/text.h"
 #include "tests/hsm/station.h"
 
-static struct station st;
-
-static int setup(void **state)
-{
-    (void)state;
-    station_open(&st, NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    station_close(&st);
-    return 0;
-}
-
 static void every_key_type(void **state)
 {
     static const char *const types[] = {
@@ -207,22 +191,19 @@ static void full_disk(void **state)
 static int teardown_disk(void **state)
 {
     in_shell("umount -l signer 2>/dev/null");
-    return teardown(state);
+    return station_teardown(state);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
             FLOW_TEST(every_key_type),
             cmocka_unit_test(other_ca_keys),
             FLOW_TEST(blocked_keys),
             FLOW_TEST(one_certificate_per_device),
             FLOW_TEST(quota_holds),
-            cmocka_unit_test_setup_teardown(full_disk, setup, teardown_disk),
+            cmocka_unit_test_setup_teardown(full_disk, station_setup, teardown_disk),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

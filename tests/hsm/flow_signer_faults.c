@@ -11,7 +11,6 @@
 
 #define COMES_BACK_MS 40000
 
-static struct station st;
 static size_t next_row;
 
 /* A certificate for a new device within the time that pauses and deadlines add up to. */
@@ -99,17 +98,6 @@ static void refused_pin_is_tried_once(void **state)
     station_fault(&st, "");
 }
 
-static void kill_worker(void)
-{
-    json_t *o = station_status(&st);
-    json_t *w = json_array_get(json_object_get(o, "workers"), 0);
-    pid_t pid = (pid_t)json_integer_value(json_object_get(w, "pid"));
-
-    assert_true(pid > 1);
-    kill(pid, SIGKILL);
-    json_decref(o);
-}
-
 /* A token that is pulled in the middle of a login says no more than that it failed. The PIN was right
  * until then: it is given once more, and after that only if that login succeeds. */
 static void login_without_a_reason_is_tried_once_more(void **state)
@@ -126,12 +114,12 @@ static void login_without_a_reason_is_tried_once_more(void **state)
     assert_int_equal(station_logins(&st) - before, 1);
     for (size_t i = 0; i < 2; i++) {
         station_fault(&st, once);
-        kill_worker();
+        kill(station_worker(&st, 0), SIGKILL);
         works_again(once);
         assert_int_equal(station_logins(&st) - before, 3 + 2 * i);
     }
     station_fault(&st, "C_Login * CKR_GENERAL_ERROR");
-    kill_worker();
+    kill(station_worker(&st, 0), SIGKILL);
     while (station_issue_once(&st, next_row, key, &e) == 0 || e.id != ERR_TOKEN_LOGIN) {
         err_clear(&e);
         help_rest_ms(50);
@@ -260,20 +248,6 @@ static void hanging_login(void **state)
     EVP_PKEY_free(key);
 }
 
-static int open_all(void **state)
-{
-    (void)state;
-    station_open(&st, NULL);
-    return 0;
-}
-
-static int close_all(void **state)
-{
-    (void)state;
-    station_close(&st);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,5 +260,5 @@ int main(void)
             cmocka_unit_test(hanging_login),
     };
 
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, station_setup, station_teardown);
 }

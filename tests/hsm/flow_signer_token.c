@@ -10,22 +10,6 @@
 #include "hsm/token/module.h"
 #include "tests/hsm/station.h"
 
-static struct station st;
-
-static int setup(void **state)
-{
-    (void)state;
-    station_open(&st, NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    station_close(&st);
-    return 0;
-}
-
 static void set_pin(const char *pin)
 {
     char path[PATH_MAX];
@@ -203,7 +187,6 @@ static void faulty_module(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
             FLOW_TEST(wrong_pin_is_tried_once),
             FLOW_TEST(missing_token),
             FLOW_TEST(emptied_token_comes_back),
@@ -211,7 +194,5 @@ int main(int argc, char **argv)
             FLOW_TEST(faulty_module),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

@@ -17,7 +17,6 @@
 
 #define SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"
 
-static struct station st;
 static struct ca *ca;
 
 /* ---- the token, by another program's hands */

@@ -22,13 +22,6 @@
 #define SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"
 #define PIN     "24681357"
 
-static struct station st;
-
-static void rest_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
-
 /* ---- two tokens, one key */
 
 static void path_of(const char *name, char out[PATH_MAX])
@@ -125,13 +118,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    (void)state;
-    station_close(&st);
-    return 0;
-}
-
 /* ---- what the status says */
 
 static json_t *token_status(size_t i)
@@ -167,7 +153,7 @@ static void wait_token(size_t i, const char *wanted)
     for (int tries = 0; tries < 2000; tries++) {
         if (token_is(i, wanted))
             return;
-        rest_ms(10);
+        help_rest_ms(10);
     }
     fail_msg("token %zu did not become %s", i, wanted);
 }
@@ -177,19 +163,9 @@ static void wait_working(size_t i, json_int_t count)
     for (int tries = 0; tries < 2000; tries++) {
         if (token_number(i, "working") == count)
             return;
-        rest_ms(10);
+        help_rest_ms(10);
     }
     fail_msg("token %zu has not %lld working workers", i, (long long)count);
-}
-
-static pid_t worker_pid(size_t i)
-{
-    json_t *o = station_status(&st);
-    pid_t pid = (pid_t)json_integer_value(
-            json_object_get(json_array_get(json_object_get(o, "workers"), i), "pid"));
-
-    json_decref(o);
-    return pid;
 }
 
 /* ---- load */
@@ -280,18 +256,6 @@ static void burst(size_t first, size_t count)
     free(b);
 }
 
-static int issue(size_t i, struct err *e)
-{
-    EVP_PKEY *key = help_key("P-256");
-    struct buf cert = BUF_INIT;
-    bool fresh;
-    int r = station_issue(&st, i, key, &cert, &fresh, e);
-
-    buf_done(&cert);
-    EVP_PKEY_free(key);
-    return r;
-}
-
 /* ---- hot unplug: the directory of the token with this label */
 
 static void token_dir(const char *label, char out[PATH_MAX])
@@ -372,7 +336,7 @@ static void the_next_takes_over(void **state)
     unplug("one", &u);
     burst_end(b);
     wait_token(0, "down");
-    ok(issue(40, &e));
+    ok(station_issue_new(&st, 40, &e));
     assert_true(token_number(1, "signatures") > 0);
     assert_true(token_number(0, "errors") > 0);
 
@@ -414,7 +378,7 @@ static void a_faulty_token_is_passed_over(void **state)
     for (size_t i = 0; i < 4; i++) {
         wait_working(0, 4);
         station_fault(&st, faults[i]);
-        ok(issue(i, &e));
+        ok(station_issue_new(&st, i, &e));
         station_fault(&st, "");
     }
 }
@@ -428,7 +392,7 @@ static void a_wrong_pin_stops_one_only(void **state)
     wait_working(1, 2);
     for (size_t i = 0; i < 3; i++) {
         burst(5 * i, 5);
-        rest_ms(400);
+        help_rest_ms(400);
     }
     assert_int_equal(station_logins(&st), 1);
     assert_true(token_number(1, "signatures") >= 15);
@@ -456,17 +420,17 @@ static void all_away_is_told_and_ends(void **state)
     for (size_t i = 0; i < 6; i++) {
         time_t begun = time(NULL);
 
-        assert_int_equal(issue(0, &e), -1);
+        assert_int_equal(station_issue_new(&st, 0, &e), -1);
         assert_true(time(NULL) - begun <= BUS_TIMEOUT_MS / 1000);
         assert_int_equal(err_class(e.id), ERR_CLASS_HSM);
         assert_non_null(strstr(e.msg, "[token")); /* it says whose failure that is */
         err_clear(&e);
     }
     replug(&two);
-    while (issue(1, &e) < 0) {
+    while (station_issue_new(&st, 1, &e) < 0) {
         assert_true(++tries < 400);
         err_clear(&e);
-        rest_ms(50);
+        help_rest_ms(50);
     }
     assert_true(token_is(1, "up"));
     replug(&one);
@@ -500,9 +464,9 @@ static void two_in_flight_are_not_lost(void **state)
     wait_working(0, 4);
     burst_begin(b, 0, 44);
     burst_until(b, 2);
-    frozen = worker_pid(0);
+    frozen = station_worker(&st, 0);
     kill(frozen, SIGSTOP);
-    kill(worker_pid(1), SIGKILL);
+    kill(station_worker(&st, 1), SIGKILL);
     burst_end(b);
     free(b);
 }
@@ -526,15 +490,15 @@ static void either_token_vouches_for_the_ledger(void **state)
         wait_working(0, 4);
         wait_working(1, 2);
         burst(4 * i, 4);
-        rest_ms(3000);
+        help_rest_ms(3000);
         station_stop(&st, SIGTERM);
         unplug(away[i], &u);
         station_start(&st);
-        while (issue(10 + i, &e) < 0) {
+        while (station_issue_new(&st, 10 + i, &e) < 0) {
             if (e.id == ERR_LEDGER || ++tries == 400)
                 fail_msg("without '%s': %s", away[i], e.msg);
             err_clear(&e);
-            rest_ms(50);
+            help_rest_ms(50);
         }
         replug(&u);
         wait_token(i, "up");
@@ -576,7 +540,7 @@ static void wait_marked(void)
         json_decref(o);
         if (marked)
             return;
-        rest_ms(10);
+        help_rest_ms(10);
     }
     fail_msg("the ledger's mark was not written");
 }
@@ -585,11 +549,11 @@ static void wait_issued(size_t i)
 {
     struct err e = {0};
 
-    for (int tries = 0; issue(i, &e) < 0; tries++) {
+    for (int tries = 0; station_issue_new(&st, i, &e) < 0; tries++) {
         if (e.id == ERR_LEDGER || tries == 400)
             fail_msg("row %zu: %s", i, e.msg);
         err_clear(&e);
-        rest_ms(50);
+        help_rest_ms(50);
     }
 }
 
@@ -597,8 +561,8 @@ static void wait_refused(size_t i, size_t upto)
 {
     struct err e = {0};
 
-    while (issue(i, &e) == 0) {
-        rest_ms(50);
+    while (station_issue_new(&st, i, &e) == 0) {
+        help_rest_ms(50);
         assert_true(++i < upto);
     }
     print_message("%s\n", e.msg);
@@ -796,17 +760,10 @@ static void pools_share_a_refusal(void **state)
     ca_free(&ca[1]);
 }
 
-static int setup_plain(void **state)
-{
-    (void)state;
-    station_open(&st, NULL);
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define TOKENS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TOKENS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, station_teardown)
             TOKENS_TEST(the_first_signs_alone),
             TOKENS_TEST(the_next_takes_over),
             TOKENS_TEST(work_is_shared),
@@ -817,11 +774,10 @@ int main(int argc, char **argv)
             TOKENS_TEST(two_in_flight_are_not_lost),
             TOKENS_TEST(either_token_vouches_for_the_ledger),
             TOKENS_TEST(the_token_that_knows_better_comes_back),
-            cmocka_unit_test_setup_teardown(pools_live_side_by_side, setup_plain, teardown),
-            cmocka_unit_test_setup_teardown(pools_share_a_refusal, setup_plain, teardown),
+            cmocka_unit_test_setup_teardown(
+                    pools_live_side_by_side, station_setup, station_teardown),
+            cmocka_unit_test_setup_teardown(pools_share_a_refusal, station_setup, station_teardown),
     };
 
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return FLOW_RUN(argc, argv, tests);
 }

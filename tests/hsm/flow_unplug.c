@@ -25,7 +25,6 @@
 #define COMES_BACK_MS 20000
 
 static char dir[64];
-static struct station st;
 static pid_t server;
 
 static char *in_dir(char out[PATH_MAX], const char *name)

@@ -3,49 +3,23 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "base/file.h"
 #include "hsm/ledger/ledger.h"
 
-struct station rig;
 char rig_path[PATH_MAX];
 
 int rig_setup(void **state)
 {
     (void)state;
-    station_open(&rig, NULL);
-    station_config(&rig, "mark_every_s = 0\n");
-    paths_get(&rig.paths, PATH_LEDGER, rig_path);
+    station_open(&st, NULL);
+    station_config(&st, "mark_every_s = 0\n");
+    paths_get(&st.paths, PATH_LEDGER, rig_path);
     return 0;
-}
-
-int rig_teardown(void **state)
-{
-    (void)state;
-    station_close(&rig);
-    return 0;
-}
-
-void rig_rest_ms(unsigned ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
-}
-
-int rig_issue(size_t i, struct err *e)
-{
-    EVP_PKEY *key = help_key("P-256");
-    struct buf cert = BUF_INIT;
-    bool fresh;
-    int r = station_issue(&rig, i, key, &cert, &fresh, e);
-
-    buf_done(&cert);
-    EVP_PKEY_free(key);
-    return r;
 }
 
 json_int_t rig_number(const char *name)
 {
-    json_t *status = station_status(&rig);
+    json_t *status = station_status(&st);
     json_int_t n = json_integer_value(json_object_get(json_object_get(status, "ledger"), name));
 
     json_decref(status);
@@ -57,7 +31,7 @@ void rig_wait_marked(void)
 {
     for (int i = 0; rig_number("marked_bytes") != rig_number("bytes"); i++) {
         assert_true(i < 500);
-        rig_rest_ms(20);
+        help_rest_ms(20);
     }
 }
 
@@ -82,8 +56,8 @@ void rig_refuses(const char *part)
     struct err e = {0};
     json_t *status, *error;
 
-    refused(rig_issue(40, &e), LEDGER);
-    status = station_status(&rig);
+    refused(station_issue_new(&st, 40, &e), LEDGER);
+    status = station_status(&st);
     error = json_object_get(status, "error");
     assert_string_equal(json_string_value(json_object_get(error, "name")), "Ledger");
     assert_non_null(strstr(json_string_value(json_object_get(error, "message")), part));
@@ -92,9 +66,9 @@ void rig_refuses(const char *part)
 
 void rig_start_refuses(const char *part)
 {
-    station_start(&rig);
+    station_start(&st);
     rig_refuses(part);
-    station_stop(&rig, SIGTERM);
+    station_stop(&st, SIGTERM);
 }
 
 int rig_accept(void)

@@ -3,7 +3,6 @@
 #include <stdbool.h>
 #include "tests/hsm/station.h"
 
-extern struct station rig;
 extern char rig_path[PATH_MAX]; /* of its ledger */
 
 /* A group of the ledger: header, payload, end (hsm/ledger/ledger.h, written down a second time on purpose). */
@@ -15,12 +14,9 @@ enum {
     RIG_GROUP_END = RIG_SIGNATURE + 32
 };
 
-/* For cmocka. The token's mark is written as often as there is something new. */
+/* For cmocka; station_teardown() ends it. The token's mark is written as often as there is something new. */
 int rig_setup(void **state);
-int rig_teardown(void **state);
-void rig_rest_ms(unsigned ms);
-/* A certificate for row i, with a new key. */
-int rig_issue(size_t i, struct err *e);
+#define LEDGER_TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, station_teardown)
 /* A number that the signer's status says of its ledger. */
 json_int_t rig_number(const char *name);
 /* Until the token's mark says what the ledger is. */

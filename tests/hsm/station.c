@@ -12,7 +12,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/file.h"
 #include "base/text.h"
@@ -25,6 +24,28 @@
 #define JOB        "11111111-1111-4111-8111-111111111111"
 
 extern char **environ;
+
+struct station st;
+
+int station_setup(void **state)
+{
+    (void)state;
+    station_open(&st, NULL);
+    return 0;
+}
+
+int station_teardown(void **state)
+{
+    (void)state;
+    station_close(&st);
+    return 0;
+}
+
+void flow_choose(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+}
 
 int station_run(const char *const *argv)
 {
@@ -137,10 +158,10 @@ void station_fault(const struct station *s, const char *rule)
 size_t station_logins(const struct station *s)
 {
     char path[PATH_MAX];
-    struct stat st;
+    struct stat file;
 
     snprintf(path, sizeof path, "%s/logins", s->root);
-    return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
+    return stat(path, &file) == 0 ? (size_t)file.st_size : 0;
 }
 
 static void make_etc(const struct station *s)
@@ -209,7 +230,7 @@ void station_start(struct station *s)
     while (connect_signer(s, &e) < 0) {
         assert_true(e.id == ERR_UNAVAILABLE && ++tries < 500);
         err_clear(&e);
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     }
 }
 
@@ -276,6 +297,15 @@ int station_issue_once(struct station *s, size_t i, EVP_PKEY *key, struct err *e
     int r = station_issue(s, i, key, &cert, &fresh, e);
 
     buf_done(&cert);
+    return r;
+}
+
+int station_issue_new(struct station *s, size_t i, struct err *e)
+{
+    EVP_PKEY *key = help_key("P-256");
+    int r = station_issue_once(s, i, key, e);
+
+    EVP_PKEY_free(key);
     return r;
 }
 
@@ -392,6 +422,16 @@ json_t *station_status(struct station *s)
     return o;
 }
 
+pid_t station_worker(struct station *s, size_t i)
+{
+    json_t *o = station_status(s), *w = json_array_get(json_object_get(o, "workers"), i);
+    pid_t pid = (pid_t)json_integer_value(json_object_get(w, "pid"));
+
+    assert_true(pid > 1);
+    json_decref(o);
+    return pid;
+}
+
 void station_wait_vouched(struct station *s)
 {
     for (int i = 0; i < 2000; i++) {
@@ -402,7 +442,7 @@ void station_wait_vouched(struct station *s)
         json_decref(o);
         if (vouched)
             return;
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     }
     fail_msg("ledger and token did not agree");
 }
@@ -418,7 +458,7 @@ void station_wait_ready(struct station *s, size_t workers)
         json_decref(o);
         if (ready == workers)
             return;
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        help_rest_ms(10);
     }
     fail_msg("the workers did not get ready");
 }

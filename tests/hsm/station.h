@@ -29,6 +29,17 @@ void station_open(struct station *s, const char *const *ceremony_options);
 void station_close(struct station *s);
 void station_start(struct station *s);
 void station_stop(struct station *s, int signal); /* waits */
+
+/* The station of the test that runs, for cmocka: opened without options and not started, closed. */
+extern struct station st;
+int station_setup(void **state);
+int station_teardown(void **state);
+#define FLOW_TEST(f) cmocka_unit_test_setup_teardown(f, station_setup, station_teardown)
+/* The exit status of a program that runs these tests, or those whose names fit its first argument. */
+#define FLOW_RUN(argc, argv, tests)                                                                \
+    (flow_choose(argc, argv), cmocka_run_group_tests(tests, NULL, NULL))
+void flow_choose(int argc, char **argv);
+
 /* More lines for keyline.conf, which names the faulty module after this. */
 void station_config(struct station *s, const char *more);
 /* A rule of faulty_module.c, or its action alone, which is then C_Sign's at every call; "" = none. */
@@ -56,6 +67,8 @@ void station_request_done(struct station_request *r);
 int station_issue(struct station *s, size_t i, EVP_PKEY *key, struct buf *ret_cert, bool *ret_fresh,
         struct err *e);
 int station_issue_once(struct station *s, size_t i, EVP_PKEY *key, struct err *e);
+/* The same with a key that nobody had before. */
+int station_issue_new(struct station *s, size_t i, struct err *e);
 /* An order of the station's approver, carried out. ret (may be NULL): the signer's answer. */
 int station_order(const struct station *s, const struct order *o, json_t **ret, struct err *e);
 /* The order that would revoke row i's certificate. */
@@ -65,6 +78,8 @@ void station_revocation(
 void station_crl_path(
         const struct station *s, const struct buf *cert, const char *ext, char ret[PATH_MAX]);
 json_t *station_status(struct station *s);
+/* The process of worker i, which must be there. */
+pid_t station_worker(struct station *s, size_t i);
 /* Until ledger and token agree: before, nothing new is certified and no key is made. */
 void station_wait_vouched(struct station *s);
 /* Until so many workers are ready. */

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "hsm/approval/order.h"
 #include "hsm/signer_client.h"
-#include "tests/hsm/station.h"
+#include "tests/hsm/crowd_rig.h"
 
 #define JOB_B "b1111111-1111-4111-8111-111111111111"
 #define JOB_C "c1111111-1111-4111-8111-111111111111"
@@ -229,94 +229,6 @@ static void reissue_counts(void **state)
 
 /* ---- several at once */
 
-struct crowd {
-    sd_event *event;
-    sd_bus *bus;
-    size_t answered;
-};
-struct caller {
-    struct crowd *crowd;
-    struct buf csr, proof, cert;
-    uint8_t nonce[NONCE_BYTES];
-    char *ticket;
-    struct signer_issue q;
-    enum err_id error;
-};
-
-static void on_certificate(
-        void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *e)
-{
-    struct caller *c = ctx;
-
-    (void)marks;
-    c->crowd->answered++;
-    if (e)
-        c->error = e->id;
-    else
-        buf_append(&c->cert, bytes, len, NULL);
-}
-
-/* Everything but the sending: nonces are fetched one after the other, requests leave together. */
-static void prepare(struct caller *c, size_t i, EVP_PKEY *key)
-{
-    struct err e = {0};
-
-    ok(signer_nonce(st.bus, st.ticket.job, i, c->nonce, &e));
-    help_csr(key, c->nonce, "SHA256", &c->csr);
-    help_rows_proof(&st.rows, i, &c->proof);
-    c->ticket = strdup(st.jws);
-    c->q = (struct signer_issue){.ticket = c->ticket,
-            .row_index = i,
-            .row = st.rows.rows[i].data,
-            .row_len = st.rows.rows[i].len,
-            .nonce = c->nonce,
-            .csr = c->csr.data,
-            .csr_len = c->csr.len,
-            .proof = c->proof.data,
-            .proof_len = c->proof.len};
-}
-
-static void send_off(struct crowd *crowd, struct caller *c)
-{
-    struct err e = {0};
-
-    c->crowd = crowd;
-    ok(signer_issue_async(crowd->bus, &c->q, on_certificate, c, &e));
-}
-
-static void call(struct crowd *crowd, struct caller *c, size_t i, EVP_PKEY *key)
-{
-    prepare(c, i, key);
-    send_off(crowd, c);
-}
-
-static void caller_done(struct caller *c)
-{
-    buf_done(&c->csr), buf_done(&c->proof), buf_done(&c->cert);
-    free(c->ticket);
-}
-
-static void crowd_open(struct crowd *c)
-{
-    struct err e = {0};
-
-    *c = (struct crowd){0};
-    sd_event_new(&c->event);
-    ok(signer_open(&st.paths, c->event, &c->bus, &e));
-}
-
-static void crowd_wait(struct crowd *c, size_t answers)
-{
-    while (c->answered < answers)
-        assert_true(sd_event_run(c->event, 20000000) > 0);
-}
-
-static void crowd_close(struct crowd *c)
-{
-    sd_bus_close_unref(c->bus);
-    sd_event_unref(c->event);
-}
-
 /* Two re-issue tickets for one device in one moment: one of them serves, the other is told no, and one certificate is
  * valid in the end. */
 static void reissues_at_once(void **state)
@@ -330,15 +242,15 @@ static void reissues_at_once(void **state)
     a = get(0, key);
     crowd_open(&crowd);
     use_job(JOB_B, true);
-    prepare(&callers[0], 0, keys[0]);
-    prepare(&callers[1], 0, keys[1]);
+    caller_prepare(&callers[0], 0, keys[0]);
+    caller_prepare(&callers[1], 0, keys[1]);
     use_job(JOB_C, true);
-    prepare(&callers[2], 0, keys[2]);
+    caller_prepare(&callers[2], 0, keys[2]);
     /* in one moment: none is done before the last has come, or that one would rightly replace it */
     station_wait_ready(&st, 2);
     station_fault(&st, "hang");
     for (size_t i = 0; i < 3; i++)
-        send_off(&crowd, &callers[i]);
+        caller_send(&crowd, &callers[i]);
     sd_bus_flush(crowd.bus);
     crowd_wait(&crowd, 2);
     station_fault(&st, "");
@@ -376,7 +288,7 @@ static void killed_between(void **state)
     crowd_open(&crowd);
     use_job(JOB_B, true);
     for (size_t i = 0; i < CROWD; i++)
-        call(&crowd, &callers[i], i, keys[i]);
+        caller_ask(&crowd, &callers[i], i, keys[i]);
     crowd_wait(&crowd, 1);
     station_stop(&st, SIGKILL);
     crowd_wait(&crowd, CROWD);
@@ -529,11 +441,7 @@ static void revoked_under_way(void **state)
     station_wait_ready(&st, 2);
     crowd_open(&crowd);
     use_job(JOB_B, true);
-    station_fault(&st, "hang");
-    call(&crowd, &c, 0, key);
-    sd_bus_flush(crowd.bus);
-    while (sd_event_run(crowd.event, 300000) > 0)
-        ;
+    caller_ask_a_hanging_token(&crowd, &c, 0, key);
     ok(send_order(&a.order, NULL, &e));
     station_fault(&st, "");
     crowd_wait(&crowd, 1);
@@ -622,11 +530,7 @@ static void withdrawn_under_way(void **state)
     a = get(0, key);
     station_wait_ready(&st, 2);
     crowd_open(&crowd);
-    station_fault(&st, "hang");
-    call(&crowd, &c, 1, other);
-    sd_bus_flush(crowd.bus);
-    while (sd_event_run(crowd.event, 300000) > 0)
-        ;
+    caller_ask_a_hanging_token(&crowd, &c, 1, other);
     strcpy(o.job, first.job);
     ok(send_order(&o, NULL, &e));
     station_fault(&st, "");

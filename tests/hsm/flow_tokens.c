@@ -17,7 +17,7 @@
 #include "hsm/x509/signature.h"
 #include "hsm/signer_client.h"
 #include "hsm/workers/workers.h"
-#include "tests/hsm/station.h"
+#include "tests/hsm/crowd_rig.h"
 
 #define SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"
 #define PIN     "24681357"
@@ -170,81 +170,38 @@ static void wait_working(size_t i, json_int_t count)
 
 /* ---- load */
 
-struct wanted {
-    struct burst *burst;
-    EVP_PKEY *key;
-    uint8_t nonce[NONCE_BYTES];
-    struct buf csr, proof;
-};
 struct burst {
-    sd_event *event;
-    sd_bus *bus;
-    size_t first, count, answered, failed;
-    struct wanted all[STATION_QUOTA];
+    struct crowd crowd;
+    size_t count;
+    struct caller callers[STATION_QUOTA];
 };
-
-static void on_cert(
-        void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *why)
-{
-    struct wanted *q = ctx;
-
-    (void)bytes, (void)len;
-    q->burst->answered++;
-    if (why || !(marks & SIGNER_FRESH)) {
-        print_message("%s\n", why ? why->msg : "not fresh");
-        q->burst->failed++;
-    }
-}
 
 /* Asks for rows first, first + 1, ... all at once. */
 static void burst_begin(struct burst *b, size_t first, size_t count)
 {
-    struct err e = {0};
-
-    memset(b, 0, sizeof *b);
-    b->first = first;
     b->count = count;
-    assert_true(sd_event_new(&b->event) >= 0);
-    ok(signer_open(&st.paths, b->event, &b->bus, &e));
+    crowd_open(&b->crowd);
     for (size_t i = 0; i < count; i++) {
-        struct wanted *q = &b->all[i];
+        EVP_PKEY *key = help_key("P-256");
 
-        q->burst = b;
-        q->key = help_key("P-256");
-        ok(signer_nonce(st.bus, st.ticket.job, first + i, q->nonce, &e));
-        help_csr(q->key, q->nonce, "SHA256", &q->csr);
-        help_rows_proof(&st.rows, first + i, &q->proof);
+        caller_prepare(&b->callers[i], first + i, key);
+        EVP_PKEY_free(key);
     }
-    for (size_t i = 0; i < count; i++) {
-        struct wanted *q = &b->all[i];
-        const struct buf *row = &st.rows.rows[first + i];
-
-        ok(signer_issue_async(b->bus,
-                &(struct signer_issue){st.jws, first + i, row->data, q->proof.data, q->csr.data,
-                        q->nonce, row->len, q->proof.len, q->csr.len},
-                on_cert, q, &e));
-    }
-    sd_bus_flush(b->bus);
+    for (size_t i = 0; i < count; i++)
+        caller_send(&b->crowd, &b->callers[i]);
+    sd_bus_flush(b->crowd.bus);
 }
 
-static void burst_until(struct burst *b, size_t answered)
-{
-    while (b->answered < answered)
-        assert_true(sd_event_run(b->event, 20000000) > 0);
-}
-
-/* All answered, none lost, none refused. */
+/* All answered, none lost, none refused, none from before. */
 static void burst_end(struct burst *b)
 {
-    burst_until(b, b->count);
-    assert_int_equal(b->failed, 0);
+    crowd_wait(&b->crowd, b->count);
+    assert_int_equal(b->crowd.failed, 0);
     for (size_t i = 0; i < b->count; i++) {
-        buf_done(&b->all[i].csr);
-        buf_done(&b->all[i].proof);
-        EVP_PKEY_free(b->all[i].key);
+        assert_true(b->callers[i].fresh);
+        caller_done(&b->callers[i]);
     }
-    sd_bus_close_unref(b->bus);
-    sd_event_unref(b->event);
+    crowd_close(&b->crowd);
 }
 
 static void burst(size_t first, size_t count)
@@ -332,7 +289,7 @@ static void the_next_takes_over(void **state)
     wait_working(0, 4);
     wait_working(1, 2);
     burst_begin(b, 0, 40);
-    burst_until(b, 4);
+    crowd_wait(&b->crowd, 4);
     unplug("one", &u);
     burst_end(b);
     wait_token(0, "down");
@@ -463,7 +420,7 @@ static void two_in_flight_are_not_lost(void **state)
     station_start(&st);
     wait_working(0, 4);
     burst_begin(b, 0, 44);
-    burst_until(b, 2);
+    crowd_wait(&b->crowd, 2);
     frozen = station_worker(&st, 0);
     kill(frozen, SIGSTOP);
     kill(station_worker(&st, 1), SIGKILL);

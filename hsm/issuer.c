@@ -44,19 +44,24 @@ struct issuer {
 
 /* ---- checks against what is under way, and the quota */
 
-/* An old copy of the ledger lacks certificates: what is not in it may have been issued all the same. */
-static int check_vouched(const struct issuer *s, struct err *e)
+static int check_fault(const struct issuer *s, struct err *e)
 {
     const struct err *fault = ledger_fault(s->parts.ledger);
 
+    if (fault->id && e)
+        *e = *fault;
+    return fault->id ? -1 : 0;
+}
+
+/* An old copy of the ledger lacks certificates: what is not in it may have been issued all the same. */
+static int check_vouched(const struct issuer *s, struct err *e)
+{
+    if (check_fault(s, e) < 0)
+        return -1;
     if (ledger_vouched(s->parts.ledger))
         return 0;
-    if (!fault->id)
-        return err_set(e, ERR_UNAVAILABLE,
-                "the token has not vouched for the ledger yet: try again in a moment");
-    if (e)
-        *e = *fault;
-    return -1;
+    return err_set(e, ERR_UNAVAILABLE,
+            "the token has not vouched for the ledger yet: try again in a moment");
 }
 
 static int check_open(const struct issuer *s, struct err *e)
@@ -433,6 +438,12 @@ int issuer_record(struct issuer *s, const struct ledger_entry *entry, struct err
     return ledger_add(s->parts.ledger, entry, e) < 0 ? -1 : commit(s, e);
 }
 
+/* What waits must be in the look-ups; and what a ledger that is refused says of an order may be a forgery. */
+static int prepare_order(struct issuer *s, struct err *e)
+{
+    return check_open(s, e) < 0 || check_fault(s, e) < 0 ? -1 : commit(s, e);
+}
+
 static int no_such_certificate(const struct order *o, struct err *e)
 {
     return err_set(e, ERR_NOT_FOUND, "this signer gave device %s no such certificate", o->device);
@@ -470,8 +481,7 @@ int issuer_revoke(
     struct ledger_entry entry;
 
     uuid_bytes(o->device, device);
-    /* what waits must be in the look-ups */
-    if (check_open(s, e) < 0 || commit(s, e) < 0)
+    if (prepare_order(s, e) < 0)
         return -1;
     before = ledger_find_revoked(s->parts.ledger, o->serial);
     if (before && memcmp(before->device, device, sizeof device) != 0)
@@ -507,7 +517,7 @@ int issuer_withdraw(struct issuer *s, const struct order *o, bool *ret_fresh, st
     struct ledger_entry entry = {.type = LEDGER_WITHDRAWN, .time_ms = time_now_ms()};
 
     uuid_bytes(o->job, entry.job);
-    if (check_open(s, e) < 0 || commit(s, e) < 0)
+    if (prepare_order(s, e) < 0)
         return -1;
     *ret_fresh = !ledger_job_withdrawn(s->parts.ledger, entry.job);
     if (!*ret_fresh)

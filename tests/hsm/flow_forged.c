@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
+#include "base/uuid.h"
+#include "hsm/approval/order.h"
 #include "hsm/ledger/ledger.h"
 #include "tests/hsm/ledger_rig.h"
 
@@ -187,6 +189,14 @@ static void add_revocation(struct buf *b)
     add_group(b, &x);
 }
 
+static void add_withdrawal(struct buf *b)
+{
+    struct ledger_entry x = {.type = LEDGER_WITHDRAWN};
+
+    uuid_bytes(st.ticket.job, x.job);
+    add_group(b, &x);
+}
+
 /* A genuine one again: the first, which names the process that wrote what was issued first. */
 static void add_old_checkpoint(struct buf *b)
 {
@@ -333,6 +343,51 @@ static void added_groups_are_not_believed(void **state)
     buf_done(&bad);
 }
 
+/* Who could write to the disk writes that an order is carried out already. Whoever comes with it is not told so: with the
+ * forgery taken away again nothing of it would be left. */
+static void forged_entries_carry_out_no_order(void **state)
+{
+    struct order orders[2] = {{.kind = ORDER_REVOKE}};
+    EVP_PKEY *key = help_key("P-256");
+    struct buf cert = BUF_INIT, good = BUF_INIT, bad = BUF_INIT;
+    struct err e = {0};
+    bool fresh;
+
+    (void)state;
+    station_start(&st);
+    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
+    rig_wait_marked();
+    station_stop(&st, SIGTERM);
+    rig_read(&good);
+    station_revocation(&st, 0, &cert, &orders[0]);
+    orders[1] = (struct order){.kind = ORDER_WITHDRAW, .issued_at = 1};
+    strcpy(orders[1].job, st.ticket.job);
+    strcpy(orders[1].approver, orders[0].approver);
+    for (int i = 0; i < 2; i++) {
+        buf_reset(&bad);
+        ok(buf_append(&bad, good.data, good.len, &e));
+        (i ? add_withdrawal : add_revocation)(&bad);
+        rig_write(&bad);
+        station_start(&st);
+        refused(station_order(&st, &orders[i], NULL, &e), LEDGER);
+        station_stop(&st, SIGTERM);
+    }
+    rig_write(&good);
+    station_start(&st);
+    station_wait_vouched(&st);
+    for (int i = 0; i < 2; i++) {
+        json_t *answer;
+
+        ok(station_order(&st, &orders[i], &answer, &e));
+        assert_true(json_is_true(json_object_get(answer, "fresh")));
+        json_decref(answer);
+    }
+    buf_done(&cert);
+    buf_done(&good);
+    buf_done(&bad);
+    EVP_PKEY_free(key);
+}
+
 /* What a signer wrote behind its last checkpoint before it was killed is believed as it is, and not if a byte of it is
  * another. */
 static void tail_of_the_killed_is_believed(void **state)
@@ -421,6 +476,7 @@ int main(int argc, char **argv)
             LEDGER_TEST(rewritten_ledger_is_noticed),
             LEDGER_TEST(chain_inside_an_entry_is_none),
             LEDGER_TEST(added_groups_are_not_believed),
+            LEDGER_TEST(forged_entries_carry_out_no_order),
             LEDGER_TEST(tail_of_the_killed_is_believed),
             LEDGER_TEST(nothing_is_written_before_the_introduction),
     };

@@ -23,6 +23,8 @@
 #define CAS_MAX        (CA_RETIRED_MAX + 1)
 #define BACKOFF_MIN_MS 1000
 #define BACKOFF_MAX_MS 300000
+#define WAITERS_MAX                                                                                \
+    64 /* an answer can be as far away as the token: who asks on and on must not fill the memory */
 
 /* One CA's list. */
 struct list {
@@ -51,6 +53,7 @@ struct crl_keeper {
     struct ledger_crl next;
     struct buf tbs;
     struct waiter *waiters;
+    unsigned waiting; /* waiters */
 };
 
 static int64_t min_i64(int64_t a, int64_t b)
@@ -109,6 +112,7 @@ static void answer_all(struct crl_keeper *k, const struct err *why)
     struct waiter *all = k->waiters;
 
     k->waiters = NULL; /* an answer may ask again at once */
+    k->waiting = 0;
     for (struct waiter *w = all, *next; w; w = next) {
         next = w->next;
         w->done(w->ctx, why);
@@ -311,17 +315,21 @@ int crl_keeper_renew(struct crl_keeper *k, void (*done)(void *ctx, const struct 
         struct err *e)
 {
     const struct err *fault = ledger_fault(k->parts.ledger);
-    struct waiter *w = fault->id ? NULL : malloc(sizeof *w);
+    struct waiter *w;
 
     if (fault->id) {
         if (e)
             *e = *fault;
         return -1;
     }
+    if (k->waiting >= WAITERS_MAX)
+        return err_set(e, ERR_UNAVAILABLE, "%d requests wait for new CRLs already", WAITERS_MAX);
+    w = malloc(sizeof *w);
     if (!w)
         return err_set(e, ERR_NOMEM, "no memory for a request");
     *w = (struct waiter){k->waiters, done, ctx};
     k->waiters = w;
+    k->waiting++;
     for (size_t i = 0; i < k->count; i++)
         k->lists[i].wanted = true;
     if (!k->making)

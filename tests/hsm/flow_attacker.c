@@ -158,11 +158,58 @@ static void anchors_can_be_withdrawn(void **state)
     EVP_PKEY_free(key);
 }
 
+/* ---- what waits for a token that is away */
+
+#define RENEWALS 200
+#define WAIT_MAX 64 /* of them; the others are told at once */
+
+struct renewals {
+    unsigned made, refused;
+};
+
+static void on_renewed(
+        void *ctx, const uint8_t *bytes, size_t len, unsigned marks, const struct err *e)
+{
+    struct renewals *r = ctx;
+
+    (void)bytes, (void)len, (void)marks;
+    if (e)
+        assert_int_equal(e->id, ERR_UNAVAILABLE);
+    r->made += !e;
+    r->refused += e != NULL;
+}
+
+static void renewals_do_not_pile_up(void **state)
+{
+    struct renewals r = {0};
+    struct err e = {0};
+    sd_event *event;
+    sd_bus *bus;
+
+    (void)state;
+    station_fault(&st, "CKR_DEVICE_ERROR");
+    station_start(&st);
+    assert_true(sd_event_new(&event) >= 0);
+    ok(signer_open(&st.paths, event, &bus, &e));
+    for (int i = 0; i < RENEWALS; i++)
+        ok(signer_renew_crls_async(bus, on_renewed, &r, &e));
+    while (r.refused < RENEWALS - WAIT_MAX)
+        assert_true(sd_event_run(event, 5000000) > 0);
+    assert_int_equal(r.made, 0);
+    station_fault(&st, "");
+    while (r.made < WAIT_MAX)
+        assert_true(sd_event_run(event, 20000000) > 0);
+    assert_int_equal(r.refused, RENEWALS - WAIT_MAX);
+    sd_bus_close_unref(bus);
+    sd_event_unref(event);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
             FLOW_TEST(every_field_forged),
             FLOW_TEST(anchors_can_be_withdrawn),
+            FLOW_TEST(renewals_do_not_pile_up),
     };
 
     return FLOW_RUN(argc, argv, tests);

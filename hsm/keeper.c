@@ -228,6 +228,7 @@ static void ask_mark(struct keeper *k)
     struct err e = {0};
 
     k->busy = true;
+    k->look_due = time_monotonic_ms() + AGAIN_MS; /* for one that is up and does not say */
     if (workers_mark(k->parts.workers, k->parts.station, NULL, &k->heard, on_mark_read, k, &e) < 0)
         on_mark_read(k, NULL, 0, &e);
 }

@@ -60,4 +60,5 @@ enum mark_answer {
     MARK_CANNOT = 4, /* this token keeps no data objects; why follows, as text */
     MARK_ELSEWHERE =
             5, /* none, but a token that is down was not asked; the pool's answer, never a token's */
+    MARK_NOT_NOW = 6, /* the token did not say; why follows, as text. A pool makes it an error */
 };

@@ -52,14 +52,33 @@ static int answer(struct buf *out, enum mark_answer a, const void *bytes, size_t
     return buf_append(out, &first, 1, e) < 0 ? -1 : buf_append(out, bytes, len, e);
 }
 
-static int cannot(struct buf *out, const char *what, CK_RV rv, struct err *e)
+static int answer_why(
+        struct buf *out, enum mark_answer a, const char *what, CK_RV rv, struct err *e)
 {
     char text[128];
 
-    if (!is_refusal(rv))
-        return ckr_err(e, rv, what);
     snprintf(text, sizeof text, "%s: %s", what, ckr_name(rv));
-    return answer(out, MARK_CANNOT, text, strlen(text), e);
+    return answer(out, a, text, strlen(text), e);
+}
+
+static int cannot(struct buf *out, const char *what, CK_RV rv, struct err *e)
+{
+    return is_refusal(rv) ? answer_why(out, MARK_CANNOT, what, rv, e) : ckr_err(e, rv, what);
+}
+
+/* A token that is taken for one that keeps no data objects lets an old ledger pass: only what is no matter of the moment says
+ * that it is one. */
+static int not_read(struct buf *out, const char *what, CK_RV rv, struct err *e)
+{
+    switch (rv) {
+    case CKR_FUNCTION_NOT_SUPPORTED:
+    case CKR_ATTRIBUTE_TYPE_INVALID:
+    case CKR_ATTRIBUTE_VALUE_INVALID:
+    case CKR_TEMPLATE_INCONSISTENT:
+        return cannot(out, what, rv, e);
+    default:
+        return is_refusal(rv) ? answer_why(out, MARK_NOT_NOW, what, rv, e) : ckr_err(e, rv, what);
+    }
 }
 
 static CK_ATTRIBUTE make_label(const char *station, char text[LABEL_MAX])
@@ -138,7 +157,7 @@ static int find_marks(const struct module *m, CK_SESSION_HANDLE session, const c
     }
     if (rv == CKR_OK)
         return 0;
-    return cannot(out, "look for the ledger's mark", rv, e) < 0 ? -1 : 1;
+    return not_read(out, "look for the ledger's mark", rv, e) < 0 ? -1 : 1;
 }
 
 static const struct found *newest_of(const struct found *found, size_t count)
@@ -162,7 +181,7 @@ int mark_read(const struct module *m, CK_SLOT_ID slot, const char *station, stru
     CK_RV rv = m->f->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &session);
 
     if (rv != CKR_OK)
-        return cannot(out, "open a session for the ledger's mark", rv, e);
+        return not_read(out, "open a session for the ledger's mark", rv, e);
     r = find_marks(m, session, station, found, &count, out, e);
     m->f->C_CloseSession(session);
     if (r)
@@ -232,7 +251,7 @@ int mark_write(const struct module *m, CK_SLOT_ID slot, const char *station,
     int r;
 
     if (rv != CKR_OK)
-        return cannot(out, "open a session for the ledger's mark", rv, e);
+        return not_read(out, "open a session for the ledger's mark", rv, e);
     r = replace(m, session, station, mark, out, e);
     m->f->C_CloseSession(session);
     return r;

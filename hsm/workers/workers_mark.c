@@ -89,7 +89,12 @@ static void on_answer(void *ctx, const uint8_t *answer, size_t len, const struct
 {
     struct question *q = ctx;
     struct round *r = q->round;
+    struct err unsaid = {0};
 
+    if (!why && len && answer[0] == MARK_NOT_NOW) {
+        err_set(&unsaid, ERR_UNAVAILABLE, "%.*s", (int)len - 1, (const char *)answer + 1);
+        why = &unsaid;
+    }
     if (q == &r->any && !why) {
         /* somebody is up: now each that is */
         ask_all(r);

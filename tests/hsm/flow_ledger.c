@@ -197,79 +197,6 @@ static void lost_mark_is_noticed(void **state)
     ok(station_issue_new(&st, 2, &e));
 }
 
-/* What the faulty module was asked since the file was made, as text. */
-static char *read_calls(struct buf *text)
-{
-    struct err e = {0};
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof path, "%s/calls", st.root);
-    buf_reset(text);
-    ok(file_read(path, 16u << 20, text, &e));
-    assert_non_null(buf_str(text));
-    return (char *)text->data;
-}
-
-/* Which C_FindObjectsInit of a worker looks for the mark: that of the third session it opens. */
-static unsigned call_that_finds_mark(void)
-{
-    struct buf text = BUF_INIT;
-    char function[40], *next = NULL;
-    unsigned number, sessions = 0, found = 0;
-
-    for (char *line = strtok_r(read_calls(&text), "\n", &next); line && !found;
-            line = strtok_r(NULL, "\n", &next)) {
-        assert_int_equal(sscanf(line, "%*d %39s %u", function, &number), 2);
-        sessions += strcmp(function, "C_OpenSession") == 0;
-        if (sessions == 3 && strcmp(function, "C_FindObjectsInit") == 0)
-            found = number;
-    }
-    buf_done(&text);
-    assert_true(found);
-    return found;
-}
-
-/* A token that answers once that it cannot, and can: signing waits, and nobody has to come. */
-static void token_that_is_not_well_is_asked_again(void **state)
-{
-    static const struct {
-        const char *answer, *logged;
-    } rows[] = {{"CKR_GENERAL_ERROR", "0x5\n"}, {"CKR_FUNCTION_FAILED", "0x6\n"}};
-    struct buf calls = BUF_INIT;
-    struct err e = {0};
-    char path[PATH_MAX], rule[64];
-    unsigned call;
-
-    (void)state;
-    station_config(&st, "mark_every_s = 0\nworkers = 1\n");
-    station_start(&st);
-    ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
-    ok(station_issue_new(&st, 1, &e)); /* the next checkpoint says that there is a mark */
-    rig_wait_marked();
-    station_stop(&st, SIGTERM);
-    snprintf(path, sizeof path, "%s/calls", st.root);
-    ok(file_write(path, "", 0, 0600, &e));
-    station_start(&st);
-    ok(station_issue_new(&st, 2, &e));
-    station_stop(&st, SIGTERM);
-    call = call_that_finds_mark();
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        snprintf(rule, sizeof rule, "C_FindObjectsInit %u %s", call, rows[i].answer);
-        station_fault(&st, rule);
-        station_start(&st);
-        for (int n = 0; station_issue_new(&st, 3 + i, &e) < 0; n++) {
-            if (n > 200 || e.id != ERR_UNAVAILABLE)
-                fail_msg("%s: %s", err_name(e.id), e.msg);
-            err_clear(&e);
-            help_rest_ms(20);
-        }
-        station_stop(&st, SIGTERM);
-        assert_non_null(strstr(read_calls(&calls), rows[i].logged));
-    }
-    buf_done(&calls);
-}
-
 /* What is written while a checkpoint is with the token comes into the next one, also when nothing
  * follows, and with a slow token within seconds. */
 static void last_entries_are_signed(void **state)
@@ -582,7 +509,6 @@ int main(int argc, char **argv)
             LEDGER_TEST(deleted_ledger_is_noticed),
             LEDGER_TEST(public_mark_is_nothing),
             LEDGER_TEST(lost_mark_is_noticed),
-            LEDGER_TEST(token_that_is_not_well_is_asked_again),
             LEDGER_TEST(last_entries_are_signed),
             LEDGER_TEST(stop_leaves_it_signed_and_marked),
             LEDGER_TEST(stop_does_not_wait_for_the_token),

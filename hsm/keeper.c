@@ -146,9 +146,12 @@ static int judge_mark(struct keeper *k, const uint8_t *answer, size_t len, struc
         return answer_makes_no_sense(e);
     if (*answer == MARK_FOUND)
         return judge_found(k, answer + 1, len - 1, e);
-    if (*answer == MARK_ELSEWHERE && k->parts.mark_kept && !k->parts.accept)
+    /* a ledger with nothing in it is a new one, or it was deleted */
+    if (*answer == MARK_ELSEWHERE && !k->parts.accept &&
+            (k->parts.mark_kept || ledger_counts(k->parts.ledger).groups == 0))
         return err_set(e, ERR_UNAVAILABLE,
-                "the ledger's mark is in an HSM that does not work: connect it, or see 'signerd "
+                "the ledger's mark can be in an HSM that does not work: connect it, or see "
+                "'signerd "
                 "--accept-ledger' in docs/ca.md");
     /* it could once: a token that is not well, or another one, which a person finds out */
     if (*answer == MARK_CANNOT && k->parts.mark_kept && !k->parts.accept)

@@ -255,6 +255,18 @@ static void replug(const struct unplugged *u)
 
 /* ---- tests */
 
+static void wait_issued(size_t i)
+{
+    struct err e = {0};
+
+    for (int tries = 0; station_issue_new(&st, i, &e) < 0; tries++) {
+        if (e.id == ERR_LEDGER || tries == 400)
+            fail_msg("row %zu: %s", i, e.msg);
+        err_clear(&e);
+        help_rest_ms(50);
+    }
+}
+
 static void the_first_signs_alone(void **state)
 {
     (void)state;
@@ -342,7 +354,14 @@ static void a_faulty_token_is_passed_over(void **state)
 
 static void a_wrong_pin_stops_one_only(void **state)
 {
+    size_t before;
+
     (void)state;
+    station_start(&st); /* the first of all is with all tokens */
+    wait_issued(20);
+    wait_working(0, 4);
+    station_stop(&st, SIGTERM);
+    before = station_logins(&st);
     write_file("pin.one", "11111111\n");
     station_start(&st);
     wait_token(0, "stopped");
@@ -351,7 +370,7 @@ static void a_wrong_pin_stops_one_only(void **state)
         burst(5 * i, 5);
         help_rest_ms(400);
     }
-    assert_int_equal(station_logins(&st), 1);
+    assert_int_equal(station_logins(&st), before + 1);
     assert_true(token_number(1, "signatures") >= 15);
     assert_true(token_is(0, "stopped"));
 
@@ -502,18 +521,6 @@ static void wait_marked(void)
     fail_msg("the ledger's mark was not written");
 }
 
-static void wait_issued(size_t i)
-{
-    struct err e = {0};
-
-    for (int tries = 0; station_issue_new(&st, i, &e) < 0; tries++) {
-        if (e.id == ERR_LEDGER || tries == 400)
-            fail_msg("row %zu: %s", i, e.msg);
-        err_clear(&e);
-        help_rest_ms(50);
-    }
-}
-
 static void wait_refused(size_t i, size_t upto)
 {
     struct err e = {0};
@@ -574,6 +581,43 @@ static void the_token_that_knows_better_comes_back(void **state)
     wait_issued(40);
     wait_marked();
     wait_issued(41);
+}
+
+/* The ledger is deleted while the only token that has a mark of it is away: nothing says so, but the signer waits for that token. */
+static void a_deleted_ledger_waits_for_the_token_that_is_away(void **state)
+{
+    struct unplugged one, two;
+    char path[PATH_MAX];
+    struct err e = {0};
+
+    (void)state;
+    unplug("two", &two);
+    assert_int_equal(station_run((const char *[]){SIGNERD, "--accept-ledger", NULL}), 0);
+    station_start(&st);
+    wait_working(0, 4);
+    wait_issued(0);
+    wait_marked();
+    station_stop(&st, SIGTERM);
+    ledger_path("", path);
+    assert_int_equal(unlink(path), 0);
+    unplug("one", &one);
+    replug(&two);
+    station_start(&st);
+    wait_working(1, 2);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(station_issue_new(&st, 0, &e), -1);
+        assert_int_equal(e.id, ERR_UNAVAILABLE);
+        err_clear(&e);
+        help_rest_ms(50);
+    }
+    replug(&one);
+    for (int tries = 0; station_issue_new(&st, 0, &e) < 0 && e.id == ERR_UNAVAILABLE; tries++) {
+        assert_true(tries < 400);
+        err_clear(&e);
+        help_rest_ms(50);
+    }
+    assert_int_equal(e.id, ERR_LEDGER);
+    assert_non_null(strstr(e.msg, "another ledger"));
 }
 
 /* ---- pools */
@@ -730,6 +774,7 @@ int main(int argc, char **argv)
             TOKENS_TEST(an_idle_token_is_looked_after),
             TOKENS_TEST(two_in_flight_are_not_lost),
             TOKENS_TEST(either_token_vouches_for_the_ledger),
+            TOKENS_TEST(a_deleted_ledger_waits_for_the_token_that_is_away),
             TOKENS_TEST(the_token_that_knows_better_comes_back),
             cmocka_unit_test_setup_teardown(
                     pools_live_side_by_side, station_setup, station_teardown),

@@ -81,6 +81,17 @@ appliance_stop() {
     run_pid=''
 }
 
+# ours NAME: our own appliance's processes of that name, those next to keyline run first; never anybody else's.
+ours() {
+    local pids=$run_pid pid
+    while [ -n "$pids" ]; do
+        pids=$(pgrep -P "${pids// /,}" | tr '\n' ' ' | sed 's/ $//') || true
+        for pid in $pids; do
+            [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$1" ] || echo "$pid"
+        done
+    done
+}
+
 # upstream_start [PORT]: an unmodified apache2 with mod_dav over TLS on loopback; sets upstream_url. The store is
 # $KEYLINE_ROOT/upstream/store. With a port it comes back where it was.
 upstream_start() {

@@ -43,17 +43,6 @@ keyline job report line --json | jq -r '.summary.failures[0].message' | grep -q 
 configure signer "born_keys = yes"
 appliance_stop
 appliance_start $slots
-ours() { # ours NAME: our own processes of that name
-    local pids=$run_pid all=''
-    while [ -n "$pids" ]; do
-        pids=$(pgrep -P "${pids// /,}" | tr '\n' ' ' | sed 's/ $//') || true
-        all="$all $pids"
-    done
-    for pid in $all; do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
-    done
-    true
-}
 fleet_start line $slots --tries 50 --no-keygen --seed 3 \
     --faults 'pull@keybrought:20%,silent@keybrought:10%,midframe@keybrought:10%,pull@csr:15%,pull@certified:15%,noise:10%'
 for name in signerd slotd jobd signerd slotd; do

@@ -15,18 +15,6 @@ keyline job import "$test_dir/manifest.csv" --name line >/dev/null
 approve line >/dev/null
 fleet_start line $slots --tries 50
 
-# Our own appliance's processes of one name: children of children of run_pid, never anybody else's.
-ours() {
-    local pids=$run_pid all=''
-    while [ -n "$pids" ]; do
-        pids=$(pgrep -P "${pids// /,}" | tr '\n' ' ' | sed 's/ $//') || true
-        all="$all $pids"
-    done
-    for pid in $all; do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
-    done
-    true
-}
 kills=0
 for round in 1 2 3 4; do
     for name in signerd signerd-token jobd syncd slotd keyline; do

@@ -13,24 +13,12 @@ keyline job import "$test_dir/manifest.csv" --name line >/dev/null
 approve line >/dev/null
 fleet_start line $slots --tries 50 --swap-ms 800
 
-# The first process of our own appliance with this name.
-ours() {
-    local pids=$run_pid pid
-    while [ -n "$pids" ]; do
-        pids=$(pgrep -P "${pids// /,}" | tr '\n' ' ' | sed 's/ $//') || true
-        for pid in $pids; do
-            [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid" && return
-        done
-    done
-    return 1
-}
-
 # hang NAME SECONDS: stops the process; what it did not answer is asked again when it is back, or by its successor.
 hang() {
     local pid before
     before=$(job_field line registered)
     [ "$before" -lt $((count - 2 * slots)) ] || die "too few devices for this machine: only $((count - before)) are left before $1 hangs"
-    pid=$(ours "$1")
+    read -r pid < <(ours "$1") || die "no process is named $1"
     kill -STOP "$pid"
     sleep "$2"
     kill -CONT "$pid" 2>/dev/null || true

@@ -1,8 +1,6 @@
 /* The signer's door, org.keyline.Signer1 (signer_client.h). It decides nothing: what it reads goes to
  * the issuer, the authority or the ledger, whoever sent it. */
-#include <jansson.h>
 #include <stdlib.h>
-#include <string.h>
 #include "base/buf.h"
 #include "base/bus.h"
 #include "base/config.h"
@@ -14,6 +12,7 @@
 #include "hsm/crl_keeper.h"
 #include "hsm/x509/csr.h"
 #include "hsm/issuer.h"
+#include "hsm/json.h"
 #include "hsm/keeper.h"
 #include "hsm/ledger/ledger.h"
 #include "hsm/ledger/ledger_json.h"
@@ -158,19 +157,14 @@ static int ticket_facts(
         const struct ticket *t, const struct profile *profile, struct buf *json, struct err *e)
 {
     struct buf text = BUF_INIT;
-    json_t *o = NULL;
-    char *dump = NULL;
     int r = ticket_format(t, &text, e);
 
     if (r == 0) {
-        o = json_loadb((const char *)text.data, text.len, 0, NULL);
+        json_t *o = json_loadb((const char *)text.data, text.len, 0, NULL);
+
         json_object_set_new(o, "key_type", json_string(word_key_name(profile_first_key(profile))));
-        dump = o ? json_dumps(o, JSON_COMPACT) : NULL;
-        r = dump ? buf_append(json, dump, strlen(dump), e)
-                 : err_set(e, ERR_NOMEM, "no memory for a ticket's facts");
+        r = json_append(o, json, e);
     }
-    free(dump);
-    json_decref(o);
     buf_done(&text);
     return r;
 }
@@ -239,18 +233,6 @@ out:
     return r;
 }
 
-/* Takes o. */
-static int append_json(json_t *o, struct buf *out, struct err *e)
-{
-    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-    int r = text ? buf_append(out, text, strlen(text), e)
-                 : err_set(e, ERR_NOMEM, "no memory for an answer");
-
-    free(text);
-    json_decref(o);
-    return r;
-}
-
 static int carry_out(struct signer *s, const char *jws, struct buf *json, struct err *e)
 {
     struct issuer_revocation done = {0};
@@ -275,7 +257,7 @@ static int carry_out(struct signer *s, const char *jws, struct buf *json, struct
                 "reason_before", done.before ? order_reason_name(done.was) : NULL, "revoked", when,
                 "approver", order.approver, "fresh", (int)done.fresh);
     }
-    return append_json(o, json, e);
+    return json_append(o, json, e);
 }
 
 static int on_order(sd_bus_message *m, void *userdata, sd_bus_error *unused)
@@ -379,7 +361,7 @@ static void on_renewed(void *ctx, const struct err *why)
     json_t *o = why ? NULL : json_pack("{s:o}", "crls", crls_json(q->signer));
 
     if (!why)
-        append_json(o, &json, &e);
+        json_append(o, &json, &e);
     reply_text(q->call, &json, &e);
     buf_done(&json);
     sd_bus_message_unref(q->call);
@@ -471,7 +453,7 @@ static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     json_object_set_new(o, "ledger", ledger_status(s));
     json_object_set_new(o, "tokens", tokens_json(s->workers));
     json_object_set_new(o, "waiting", json_integer((json_int_t)workers_waiting(s->workers)));
-    append_json(o, &json, &e);
+    json_append(o, &json, &e);
     r = reply_text(m, &json, &e);
     buf_done(&json);
     return r;

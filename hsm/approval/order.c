@@ -2,15 +2,14 @@
  * nothing pass that an approver under the anchors did not sign as an order; a ticket is none.
  * Holds no state. */
 #include "hsm/approval/order.h"
-#include <stdlib.h>
 #include <jansson.h>
 #include <string.h>
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "hsm/approval/jws.h"
 #include "hsm/approval/order_payload.h"
 #include "hsm/approval/payload.h"
+#include "hsm/json.h"
 
 #define ORDER_TYPE    "keyline-order+jws"
 #define ORDER_VERSION 1
@@ -131,14 +130,7 @@ int order_payload_parse(const char *json, struct order *ret, struct err *e)
 
 int order_payload_format(const struct order *o, struct buf *out, struct err *e)
 {
-    json_t *payload = payload_format(o);
-    char *text = payload ? json_dumps(payload, JSON_COMPACT) : NULL;
-    int r = text ? buf_append(out, text, strlen(text), e)
-                 : err_set(e, ERR_NOMEM, "no memory for an order");
-
-    free(text);
-    json_decref(payload);
-    return r;
+    return json_append(payload_format(o), out, e);
 }
 
 /* ---- signed */

@@ -3,14 +3,13 @@
  * refused. Holds no state. */
 #include "hsm/approval/ticket.h"
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "hsm/approval/jws.h"
 #include "hsm/approval/payload.h"
 #include "hsm/approval/ticket_payload.h"
+#include "hsm/json.h"
 
 #define TICKET_TYPE    "keyline-ticket+jws"
 #define TICKET_VERSION 1
@@ -133,14 +132,7 @@ static json_t *payload_format(const struct ticket *t)
 
 int ticket_format(const struct ticket *t, struct buf *out, struct err *e)
 {
-    json_t *o = payload_format(t);
-    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-    int r = text ? buf_append(out, text, strlen(text), e)
-                 : err_set(e, ERR_NOMEM, "no memory for a ticket");
-
-    free(text);
-    json_decref(o);
-    return r;
+    return json_append(payload_format(t), out, e);
 }
 
 static int text_parse(const char *json, enum payload_kind kind, struct ticket *ret, struct err *e)

@@ -1,14 +1,13 @@
 /* What the ledger says, entry by entry. Shows the facts and no certificates: those are in the registry, and
  * a listing must stay small. Texts of the file are checked before they are shown as text. */
 #include "hsm/ledger/ledger_json.h"
-#include <stdlib.h>
 #include <string.h>
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "base/uuid.h"
 #include "hsm/ledger/ledger.h"
 #include "hsm/approval/order.h"
+#include "hsm/json.h"
 
 static const char *const type_names[] = {
         [LEDGER_ISSUED] = "issued",
@@ -153,8 +152,6 @@ int ledger_json(struct ledger *l, const char *device, uint64_t before, unsigned 
     struct page p = {.limit = limit && limit < LEDGER_PAGE_MAX ? limit : LEDGER_PAGE_MAX};
     bool more;
     json_t *o;
-    char *text;
-    int r = -1;
 
     if (*device && !uuid_valid(device))
         return err_set(e, ERR_ARGUMENT, "the ledger knows devices by their ID only");
@@ -170,10 +167,5 @@ int ledger_json(struct ledger *l, const char *device, uint64_t before, unsigned 
     more = p.scanned == LEDGER_SCAN_MAX || json_array_size(p.entries) == p.limit;
     o = json_pack("{s:o,s:o}", "entries", p.entries, "next",
             more ? json_integer((json_int_t)p.last) : json_null());
-    text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-    r = text ? buf_append(out, text, strlen(text), e)
-             : err_set(e, ERR_NOMEM, "no memory for a listing");
-    free(text);
-    json_decref(o);
-    return r;
+    return json_append(o, out, e);
 }

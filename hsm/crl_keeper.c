@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "hsm/ca.h"
 #include "hsm/x509/crl.h"
+#include "hsm/x509/pem.h"
 #include "hsm/ledger/ledger.h"
 
 #define CAS_MAX        (CA_RETIRED_MAX + 1)
@@ -210,7 +211,8 @@ static int publish(const struct list *l, const struct buf *der, struct err *e)
 
     if (snprintf(path, sizeof path, "%s.pem", l->path) >= (int)sizeof path)
         return err_set(e, ERR_LIMIT, "the path of a CRL is too long");
-    if (crl_pem(der, &pem, e) == 0 && file_write(path, pem.data, pem.len, 0644, e) == 0)
+    if (pem_format(PEM_STRING_X509_CRL, der->data, der->len, &pem, e) == 0 &&
+            file_write(path, pem.data, pem.len, 0644, e) == 0)
         r = file_write(l->path, der->data, der->len, 0644, e);
     buf_done(&pem);
     return r;

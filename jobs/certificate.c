@@ -9,11 +9,11 @@
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/x509.h>
 
 #include "base/challenge.h"
 #include "base/text.h"
+#include "hsm/x509/pem.h"
 #include "jobs/json.h"
 #include "jobs/registry.h"
 
@@ -78,21 +78,6 @@ int certificate_parse(const uint8_t *der, size_t len, struct certificate_facts *
         result = 0;
     OPENSSL_free(spki);
     X509_free(x);
-    return result;
-}
-
-int certificate_pem(const uint8_t *der, size_t len, struct buf *out, struct err *e)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *text;
-    int result = -1;
-    if (bio && PEM_write_bio(bio, PEM_STRING_X509, "", der, (long)len) > 0) {
-        long n = BIO_get_mem_data(bio, &text);
-        result = buf_append(out, text, (size_t)n, e);
-    } else {
-        err_set(e, ERR_NOMEM, "no memory for a certificate");
-    }
-    BIO_free(bio);
     return result;
 }
 
@@ -247,7 +232,8 @@ static json_t *certificate_json(const struct query *q, struct err *e)
     size_t len;
     const uint8_t *der = query_blob(q, 0, &len);
     json_t *o = NULL;
-    if (certificate_parse(der, len, &facts, e) == 0 && certificate_pem(der, len, &pem, e) == 0)
+    if (certificate_parse(der, len, &facts, e) == 0 &&
+            pem_format(PEM_STRING_X509, der, len, &pem, e) == 0)
         o = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:n, s:n, s:o, s:s}", "serial",
                 facts.serial, "sha256", facts.sha256, "spki_sha256", facts.spki_sha256,
                 "not_before", json_time(facts.not_before), "not_after", json_time(facts.not_after),

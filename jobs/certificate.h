@@ -16,7 +16,6 @@ struct certificate_facts {
 };
 /* ERR_PROTOCOL when der is not one whole certificate. */
 int certificate_parse(const uint8_t *der, size_t len, struct certificate_facts *ret, struct err *e);
-int certificate_pem(const uint8_t *der, size_t len, struct buf *out, struct err *e);
 /* ERR_DEVICE_CHALLENGE when signature is not the certified key's over CHALLENGE_CONTEXT and the challenge. */
 int certificate_check_challenge(const struct buf *der, const uint8_t *challenge,
         size_t challenge_len, const uint8_t *signature, size_t signature_len, struct err *e);

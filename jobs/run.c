@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "base/text.h"
+#include "hsm/x509/pem.h"
 #include "jobs/certificate.h"
 #include "jobs/event.h"
 #include "jobs/job.h"
@@ -221,7 +222,7 @@ static int record(struct registry *r, const struct site *s, const struct run_fac
     const char *origin = certificate_origin(r, f->device, e);
     slot_actor(f, actor);
     if (origin && certificate_parse(cert->data, cert->len, &facts, e) == 0 &&
-            certificate_pem(cert->data, cert->len, &pem, e) == 0 &&
+            pem_format(PEM_STRING_X509, cert->data, cert->len, &pem, e) == 0 &&
             json_made(registered_json(f, &facts, origin, buf_str(&pem)), &data, e) == 0)
         result = event_add_record(r, s, &ev, data, f->device, e);
     json_decref(data);

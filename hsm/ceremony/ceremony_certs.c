@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/text.h"
+#include "hsm/x509/pem.h"
 
 #define YEAR_S         31556952 /* the mean Gregorian year */
 #define ROOT_YEARS     25
@@ -44,26 +45,13 @@ static int subject(const char *organization, const char *role,
     return cert_name(attrs, 2, out, e);
 }
 
-static int append_bio(BIO *bio, struct buf *out, struct err *e)
-{
-    char *text;
-    long len = BIO_get_mem_data(bio, &text);
-
-    return buf_append(out, text, (size_t)len, e);
-}
-
 static int append_pem(const struct buf *der, struct buf *out, struct err *e)
 {
     const uint8_t *at = der->data;
     X509 *x = d2i_X509(NULL, &at, (long)der->len);
-    BIO *bio = BIO_new(BIO_s_mem());
-    int r = -1;
+    int r = x ? pem_format(PEM_STRING_X509, der->data, der->len, out, e)
+              : err_set(e, ERR_BUG, "the new certificate cannot be read back");
 
-    if (!x || !bio || PEM_write_bio_X509(bio, x) != 1)
-        err_set(e, ERR_BUG, "the new certificate cannot be read back");
-    else
-        r = append_bio(bio, out, e);
-    BIO_free(bio);
     X509_free(x);
     return r;
 }
@@ -209,15 +197,10 @@ static int append_request_pem(const struct buf *der, struct buf *out, struct err
 {
     const uint8_t *at = der->data;
     X509_REQ *req = d2i_X509_REQ(NULL, &at, (long)der->len);
-    BIO *bio = BIO_new(BIO_s_mem());
-    int r = -1;
+    bool good = req && X509_REQ_verify(req, X509_REQ_get0_pubkey(req)) == 1;
+    int r = good ? pem_format(PEM_STRING_X509_REQ, der->data, der->len, out, e)
+                 : err_set(e, ERR_BUG, "the new certificate request cannot be read back");
 
-    if (!req || !bio || X509_REQ_verify(req, X509_REQ_get0_pubkey(req)) != 1 ||
-            PEM_write_bio_X509_REQ(bio, req) != 1)
-        err_set(e, ERR_BUG, "the new certificate request cannot be read back");
-    else
-        r = append_bio(bio, out, e);
-    BIO_free(bio);
     X509_REQ_free(req);
     return r;
 }
@@ -252,15 +235,19 @@ static int encrypt_key(EVP_PKEY *key, const char *passphrase, struct buf *out, s
     uint8_t salt[SALT_BYTES];
     X509_SIG *sealed = NULL;
     BIO *bio = BIO_new(BIO_s_mem());
+    char *text;
     int r = -1;
 
     if (plain && bio && RAND_bytes(salt, sizeof salt) == 1)
         sealed = PKCS8_encrypt(-1, EVP_aes_256_cbc(), passphrase, (int)strlen(passphrase), salt,
                 sizeof salt, PBKDF2_ROUNDS, plain);
-    if (!sealed || PEM_write_bio_PKCS8(bio, sealed) != 1)
+    if (sealed && PEM_write_bio_PKCS8(bio, sealed) == 1) {
+        long len = BIO_get_mem_data(bio, &text);
+
+        r = buf_append(out, text, (size_t)len, e);
+    } else {
         err_set(e, ERR_NOMEM, "the approver's key cannot be encrypted");
-    else
-        r = append_bio(bio, out, e);
+    }
     X509_SIG_free(sealed);
     PKCS8_PRIV_KEY_INFO_free(plain); /* wipes */
     BIO_free(bio);

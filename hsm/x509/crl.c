@@ -1,7 +1,6 @@
 /* The CRL builder. Promises: DER in the form of RFC 5280, section 5, and the same facts give the
  * same bytes. It never decides, signs or stores anything. */
 #include "hsm/x509/crl.h"
-#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/buf.h"
@@ -126,21 +125,4 @@ int crl_assemble(const struct cert_bytes *tbs, enum signature_alg alg, const str
     der_put(&d, tbs->bytes, tbs->len);
     der_wrap(&d, DER_SEQUENCE, 0);
     return der_finish(&d, space, out, e);
-}
-
-int crl_pem(const struct buf *der, struct buf *out, struct err *e)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *text;
-    int r = -1;
-
-    if (bio && PEM_write_bio(bio, PEM_STRING_X509_CRL, "", der->data, (long)der->len) > 0) {
-        long n = BIO_get_mem_data(bio, &text);
-
-        r = buf_append(out, text, (size_t)n, e);
-    } else {
-        err_set(e, ERR_NOMEM, "no memory for a CRL");
-    }
-    BIO_free(bio);
-    return r;
 }

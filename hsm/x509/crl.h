@@ -27,5 +27,3 @@ int crl_tbs(const struct crl_fields *f, struct buf *out, struct err *e);
 /* Appends the CertificateList. sig: as signature_from_token() gives it. */
 int crl_assemble(const struct cert_bytes *tbs, enum signature_alg alg, const struct cert_bytes *sig,
         struct buf *out, struct err *e);
-/* The same in PEM form (RFC 7468), appended. */
-int crl_pem(const struct buf *der, struct buf *out, struct err *e);

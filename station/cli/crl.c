@@ -2,7 +2,6 @@
  * key, so that what is copied from here to a web server is good. Needs a running appliance only to
  * have new ones made. */
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +9,9 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/buf.h"
 #include "base/text.h"
+#include "hsm/x509/pem.h"
 #include "jobs/jobs_client.h"
 #include "station/cli/ca_files.h"
 #include "station/cli/cli.h"
@@ -142,21 +143,6 @@ static void show(struct cli *c, const struct list *l, bool first)
 
 /* ---- given out */
 
-static int to_pem(const struct list *l, struct buf *out, struct err *e)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *text;
-    int r = -1;
-    if (bio && PEM_write_bio_X509_CRL(bio, l->crl) == 1) {
-        long n = BIO_get_mem_data(bio, &text);
-        r = buf_append(out, text, (size_t)n, e);
-    } else {
-        err_set(e, ERR_NOMEM, "no memory for a CRL");
-    }
-    BIO_free(bio);
-    return r;
-}
-
 static int give_out(struct cli *c, const struct list *l, struct err *e)
 {
     const char *path = cli_option(c, "out");
@@ -164,7 +150,8 @@ static int give_out(struct cli *c, const struct list *l, struct err *e)
     int r;
     if (!l->crl)
         return err_set(e, l->why.id, "%s", l->why.msg);
-    r = cli_has(c, "pem") ? to_pem(l, &bytes, e) : buf_append(&bytes, l->der.data, l->der.len, e);
+    r = cli_has(c, "pem") ? pem_format(PEM_STRING_X509_CRL, l->der.data, l->der.len, &bytes, e)
+                          : buf_append(&bytes, l->der.data, l->der.len, e);
     if (r == 0 && path)
         r = file_write(path, bytes.data, bytes.len, 0644, e);
     else if (r == 0 && fwrite(bytes.data, 1, bytes.len, stdout) != bytes.len)

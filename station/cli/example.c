@@ -4,13 +4,13 @@
 #include "station/cli/example.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "hsm/x509/cert.h"
+#include "hsm/x509/pem.h"
 #include "hsm/profile/profile_apply.h"
 
 #define ISSUER "Example, signed by nobody"
@@ -55,12 +55,10 @@ static int sign(EVP_PKEY *key, const struct buf *tbs, struct buf *out, struct er
     uint8_t sig[128];
     size_t len = sizeof sig;
     struct buf der = BUF_INIT;
-    BIO *bio = BIO_new(BIO_s_mem());
     const uint8_t *at;
-    char *text;
     X509 *x = NULL;
     int r = -1;
-    if (!ctx || !bio || EVP_DigestSignInit_ex(ctx, NULL, "SHA256", NULL, NULL, key, NULL) != 1 ||
+    if (!ctx || EVP_DigestSignInit_ex(ctx, NULL, "SHA256", NULL, NULL, key, NULL) != 1 ||
             EVP_DigestSign(ctx, sig, &len, tbs->data, tbs->len) != 1) {
         err_set(e, ERR_NOMEM, "the example cannot be signed");
         goto out;
@@ -70,14 +68,11 @@ static int sign(EVP_PKEY *key, const struct buf *tbs, struct buf *out, struct er
         goto out;
     at = der.data;
     x = d2i_X509(NULL, &at, (long)der.len);
-    if (!x || PEM_write_bio_X509(bio, x) != 1)
-        err_set(e, ERR_BUG, "the example cannot be read back");
-    else
-        r = buf_append(out, text, (size_t)BIO_get_mem_data(bio, &text), e);
+    r = x ? pem_format(PEM_STRING_X509, der.data, der.len, out, e)
+          : err_set(e, ERR_BUG, "the example cannot be read back");
 out:
     ERR_clear_error();
     X509_free(x);
-    BIO_free(bio);
     buf_done(&der);
     EVP_MD_CTX_free(ctx);
     return r;

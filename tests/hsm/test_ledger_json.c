@@ -3,38 +3,19 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/log.h"
-#include "hsm/ledger/ledger.h"
 #include "hsm/ledger/ledger_json.h"
-#include "tests/hsm/help.h"
+#include "tests/hsm/ledger_file_rig.h"
 
 #define COUNT  5000
 #define DEVICE "0a000000-0000-0000-0000-000000000000"
-
-static char dir[64], path[128];
-
-static int setup(void **state)
-{
-    (void)state;
-    help_mkdir(dir);
-    snprintf(path, sizeof path, "%s/ledger", dir);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    help_rmdir(dir);
-    return 0;
-}
 
 /* DEVICE has the oldest entry and the newest; between them are those of others. */
 static struct ledger *filled(void)
 {
     struct ledger_entry x = {.type = LEDGER_REFUSED, .tail = {(const uint8_t *)"Quota: no", 9}};
-    struct ledger *l;
+    struct ledger *l = rig_open();
     struct err e = {0};
 
-    ok(ledger_open(path, &l, &e));
     for (unsigned i = 0; i < COUNT; i++) {
         x.row = i;
         x.device[0] = i == 0 || i == COUNT - 1 ? 0x0a : 0x0b;
@@ -98,7 +79,7 @@ int main(void)
 {
     log_open("test-hsm-ledger-json");
     const struct CMUnitTest tests[] = {
-            cmocka_unit_test_setup_teardown(a_call_looks_at_few, setup, teardown),
+            LEDGER_TEST(a_call_looks_at_few),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -102,18 +102,13 @@ static void wait_number(json_int_t number)
     assert_int_equal(status_number(), number);
 }
 
-static void station_file(const char *name, char out[PATH_MAX])
-{
-    assert_true(snprintf(out, PATH_MAX, "%s/%s", st.root, name) < PATH_MAX);
-}
-
 static void save(const struct answer *a, const char *name, char out[PATH_MAX])
 {
     const uint8_t *at = a->cert.data;
     X509 *x = d2i_X509(NULL, &at, (long)a->cert.len);
     FILE *f;
 
-    station_file(name, out);
+    station_path(&st, name, out);
     assert_non_null(f = fopen(out, "we"));
     PEM_write_X509(f, x);
     fclose(f);
@@ -156,9 +151,9 @@ static void seen_by_others(void **state)
     save(&a, "bad.pem", bad);
     save(&b, "old.pem", old);
     save(&c, "good.pem", good);
-    station_file("etc/ca/root.pem", root);
-    station_file("etc/ca/chain.pem", chain);
-    station_file("issuing.pem", issuing);
+    station_path(&st, "etc/ca/root.pem", root);
+    station_path(&st, "etc/ca/chain.pem", chain);
+    station_path(&st, "issuing.pem", issuing);
     assert_verifies(der);
     assert_int_equal(station_run((const char *[]){"openssl", "verify", "-x509_strict", "-crl_check",
                              "-CAfile", root, "-untrusted", chain, "-CRLfile", crl, good, NULL}),

@@ -58,13 +58,23 @@ int station_run(const char *const *argv)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+void station_path(const struct station *s, const char *name, char ret[PATH_MAX])
+{
+    assert_true(snprintf(ret, PATH_MAX, "%s/%s", s->root, name) < PATH_MAX);
+}
+
 static void write_text(const struct station *s, const char *name, const char *text, mode_t mode)
 {
     char path[PATH_MAX];
     struct err e = {0};
 
-    snprintf(path, sizeof path, "%s/%s", s->root, name);
+    station_path(s, name, path);
     ok(file_write(path, text, strlen(text), mode, &e));
+}
+
+void station_write(const struct station *s, const char *name, const char *text)
+{
+    write_text(s, name, text, 0600);
 }
 
 /* A token that a script has made: its lines in the section [token]; NULL: an embedded SoftHSM. */
@@ -79,8 +89,8 @@ static void hold_ceremony(struct station *s, const char *const *options)
     const char *argv[12] = {CEREMONY, "init", "--approver-passphrase-file", passphrase};
     size_t n = 4;
 
-    snprintf(passphrase, sizeof passphrase, "%s/passphrase", s->root);
-    write_text(s, "passphrase", PASSPHRASE "\n", 0600);
+    station_path(s, "passphrase", passphrase);
+    station_write(s, "passphrase", PASSPHRASE "\n");
     for (; options && *options; options++)
         argv[n++] = *options;
     assert_int_equal(station_run(argv), 0);
@@ -152,7 +162,7 @@ void station_fault(const struct station *s, const char *rule)
     char line[256];
 
     snprintf(line, sizeof line, "%s%s\n", strchr(rule, ' ') || !*rule ? "" : "C_Sign * ", rule);
-    write_text(s, "fault", line, 0600);
+    station_write(s, "fault", line);
 }
 
 size_t station_logins(const struct station *s)

@@ -45,6 +45,9 @@ void station_config(struct station *s, const char *more);
 /* A rule of faulty_module.c, or its action alone, which is then C_Sign's at every call; "" = none. */
 void station_fault(const struct station *s, const char *rule);
 size_t station_logins(const struct station *s);
+/* A file below the station's root, and one with this text, for its owner alone. */
+void station_path(const struct station *s, const char *name, char ret[PATH_MAX]);
+void station_write(const struct station *s, const char *name, const char *text);
 /* Runs a program and gives its exit status. */
 int station_run(const char *const *argv);
 

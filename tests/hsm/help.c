@@ -105,7 +105,7 @@ X509 *help_cert(EVP_PKEY *key, const char *cn)
     return x;
 }
 
-static void add_extension(X509 *x, int nid, const char *value)
+void help_add_extension(X509 *x, int nid, const char *value)
 {
     X509V3_CTX ctx;
     X509_EXTENSION *ext;
@@ -129,10 +129,10 @@ static X509 *make_ca(EVP_PKEY *key, const char *cn, X509 *issuer)
     ASN1_TIME_set_string(X509_getm_notBefore(x), "20200101000000Z");
     ASN1_TIME_set_string(X509_getm_notAfter(x), "21991231235959Z");
     X509_set_pubkey(x, key);
-    add_extension(
+    help_add_extension(
             x, NID_basic_constraints, issuer ? "critical,CA:TRUE,pathlen:0" : "critical,CA:TRUE");
-    add_extension(x, NID_key_usage, "critical,keyCertSign,cRLSign");
-    add_extension(x, NID_subject_key_identifier, "hash");
+    help_add_extension(x, NID_key_usage, "critical,keyCertSign,cRLSign");
+    help_add_extension(x, NID_subject_key_identifier, "hash");
     assert_true(X509_sign(x, key, EVP_sha256()) > 0);
     return x;
 }

@@ -32,6 +32,8 @@ EVP_PKEY *help_key(const char *type); /* "P-256", "P-384", "RSA:2048", "ED25519"
 void help_csr(EVP_PKEY *key, const uint8_t nonce[NONCE_BYTES], const char *digest, struct buf *out);
 /* Self-signed, for signatures. */
 X509 *help_cert(EVP_PKEY *key, const char *cn);
+/* As OpenSSL writes it down; the signature is made after it. */
+void help_add_extension(X509 *x, int nid, const char *value);
 /* An issuing CA and its root, both of this key, as PEM: 2020 to 2199. */
 void help_chain(EVP_PKEY *key, struct buf *out);
 

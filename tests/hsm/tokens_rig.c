@@ -17,17 +17,10 @@ static void make_ca(void)
     X509 *x = help_cert(key, "shared");
     char path[PATH_MAX];
     FILE *f;
-    X509V3_CTX ctx;
-    static const char *const extensions[][2] = {{"basicConstraints", "critical,CA:TRUE"},
-            {"keyUsage", "critical,keyCertSign,cRLSign"}, {"subjectKeyIdentifier", "hash"}};
 
-    X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
-    for (size_t i = 0; i < 3; i++) {
-        X509_EXTENSION *ext = X509V3_EXT_conf(NULL, &ctx, extensions[i][0], extensions[i][1]);
-
-        X509_add_ext(x, ext, -1);
-        X509_EXTENSION_free(ext);
-    }
+    help_add_extension(x, NID_basic_constraints, "critical,CA:TRUE");
+    help_add_extension(x, NID_key_usage, "critical,keyCertSign,cRLSign");
+    help_add_extension(x, NID_subject_key_identifier, "hash");
     X509_gmtime_adj(X509_getm_notAfter(x), 86400);
     assert_true(X509_sign(x, key, EVP_sha256()) > 0);
     paths_get(&st.paths, PATH_CA_CHAIN, path);

@@ -69,9 +69,7 @@ static void rewritten_ledger_is_noticed(void **state)
     /* everything goes but the header: nothing that a checkpoint could be missing from */
     bad.len = 32;
     rig_write(&bad);
-    station_start(&st);
-    rig_refuses("older than the HSM's mark");
-    station_stop(&st, SIGTERM);
+    rig_start_refuses("older than the HSM's mark");
 
     /* what was issued stays, the checkpoints go */
     rig_read(&bad);
@@ -137,11 +135,7 @@ static void chain_inside_an_entry_is_none(void **state)
     size_t at, tail = 32 + 24 + 104;
 
     (void)state;
-    station_start(&st);
-    ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
-    station_stop(&st, SIGTERM);
-    rig_read(&good);
+    rig_issue_and_stop(0, NULL, &good);
     at = last_checkpoint(&good);
     ok(buf_append(&bad, good.data, 32, &e));
     append_group(&bad, refused_entry, good.data + tail, good.len - tail);
@@ -441,11 +435,7 @@ static void nothing_is_written_before_the_introduction(void **state)
     bool fresh;
 
     (void)state;
-    station_start(&st);
-    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
-    rig_wait_marked();
-    station_stop(&st, SIGTERM);
-    rig_read(&before);
+    rig_issue_and_stop(0, key, &before);
     station_fault(&st, "CKR_DEVICE_ERROR");
     for (int round = 0; round < 2; round++) {
         station_start(&st);

@@ -25,20 +25,10 @@ static void old_copy_is_noticed(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&st);
-    ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
-    station_stop(&st, SIGTERM);
-    rig_read(&old);
-    station_start(&st);
-    ok(station_issue_new(&st, 1, &e));
-    rig_wait_marked();
-    station_stop(&st, SIGTERM);
-    rig_read(&newest);
+    rig_issue_and_stop(0, NULL, &old);
+    rig_issue_and_stop(1, NULL, &newest);
     rig_write(&old);
-    station_start(&st);
-    rig_refuses("older than the HSM's mark");
-    station_stop(&st, SIGTERM);
+    rig_start_refuses("older than the HSM's mark");
     /* the right one puts all in order */
     rig_write(&newest);
     station_start(&st);
@@ -68,9 +58,7 @@ static void deleted_ledger_is_noticed(void **state)
     rig_wait_marked();
     station_stop(&st, SIGKILL);
     assert_int_equal(unlink(rig_path), 0);
-    station_start(&st);
-    rig_refuses("another ledger");
-    station_stop(&st, SIGTERM);
+    rig_start_refuses("another ledger");
     assert_int_equal(rig_accept(), 0);
     station_start(&st);
     ok(station_issue_new(&st, 0, &e));
@@ -123,24 +111,14 @@ static void public_mark_is_nothing(void **state)
     struct err e = {0};
 
     (void)state;
-    station_start(&st);
-    ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
-    station_stop(&st, SIGTERM);
-    rig_read(&old);
-    station_start(&st);
-    ok(station_issue_new(&st, 1, &e));
-    rig_wait_marked();
-    station_stop(&st, SIGTERM);
-    rig_read(&newest);
+    rig_issue_and_stop(0, NULL, &old);
+    rig_issue_and_stop(1, NULL, &newest);
     make_public_marks(&old, 2);
     /* also with a token that does not look at the whole template, CKA_PRIVATE being 2 */
     for (int i = 0; i < 2; i++) {
         station_fault(&st, i ? "C_FindObjectsInit * unset 2" : "");
         rig_write(&old);
-        station_start(&st);
-        rig_refuses("older than the HSM's mark");
-        station_stop(&st, SIGTERM);
+        rig_start_refuses("older than the HSM's mark");
         /* nor do they end the real ones when the next is written */
         rig_write(&newest);
         station_start(&st);
@@ -153,9 +131,7 @@ static void public_mark_is_nothing(void **state)
     make_public_marks(&old, 16);
     station_fault(&st, "");
     rig_write(&old);
-    station_start(&st);
-    rig_refuses("older than the HSM's mark");
-    station_stop(&st, SIGTERM);
+    rig_start_refuses("older than the HSM's mark");
     rig_write(&newest);
     station_fault(&st, "C_FindObjectsInit * unset 2");
     station_start(&st);
@@ -189,9 +165,7 @@ static void lost_mark_is_noticed(void **state)
     station_stop(&st, SIGTERM);
     snprintf(command, sizeof command, "rm -r %s && cp -a %s.ceremony %s", tokens, tokens, tokens);
     assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
-    station_start(&st);
-    rig_refuses("it has none");
-    station_stop(&st, SIGTERM);
+    rig_start_refuses("it has none");
     assert_int_equal(rig_accept(), 0);
     station_start(&st);
     ok(station_issue_new(&st, 2, &e));
@@ -365,11 +339,7 @@ static void damaged_ledger_is_shown(void **state)
     bool fresh;
 
     (void)state;
-    station_start(&st);
-    ok(station_issue(&st, 0, key, &cert, &fresh, &e));
-    rig_wait_marked();
-    station_stop(&st, SIGTERM);
-    rig_read(&good);
+    rig_issue_and_stop(0, key, &good);
     for (int i = 0; i < 3; i++) {
         /* what the file is; its format; the begin of its last group, which looks like an unfinished one to nobody */
         const size_t bytes[] = {3, 15, good.len - 200};

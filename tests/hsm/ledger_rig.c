@@ -1,7 +1,6 @@
 /* A station whose ledger is looked at, exchanged and rewritten from outside. */
 #include "tests/hsm/ledger_rig.h"
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
 #include "hsm/ledger/ledger.h"
@@ -41,6 +40,17 @@ void rig_read(struct buf *out)
 
     buf_reset(out);
     ok(file_read(rig_path, 16u << 20, out, &e));
+}
+
+void rig_issue_and_stop(size_t i, EVP_PKEY *key, struct buf *ledger)
+{
+    struct err e = {0};
+
+    station_start(&st);
+    ok(key ? station_issue_once(&st, i, key, &e) : station_issue_new(&st, i, &e));
+    rig_wait_marked();
+    station_stop(&st, SIGTERM);
+    rig_read(ledger);
 }
 
 void rig_write(const struct buf *b)

@@ -21,6 +21,9 @@ int rig_setup(void **state);
 json_int_t rig_number(const char *name);
 /* Until the token's mark says what the ledger is. */
 void rig_wait_marked(void);
+/* A signer that is started for a certificate of row i and this key (NULL: a new one), and stopped when the token's mark knows of
+ * it; ledger: what it left. */
+void rig_issue_and_stop(size_t i, EVP_PKEY *key, struct buf *ledger);
 void rig_read(struct buf *out);
 void rig_write(const struct buf *b);
 /* The signer runs and answers, but gives no certificate, and its reason has this part. */

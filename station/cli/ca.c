@@ -71,13 +71,8 @@ static void print_people(struct cli *c, const struct ca_files *f)
 int ca_show(struct cli *c, struct err *e)
 {
     struct ca_files f;
-    if (ca_files_read(&c->paths, &f, e)) {
-        if (e->id == ERR_NOT_FOUND) {
-            e->id = ERR_NO_CA;
-            err_context(e, "there is no CA yet");
-        }
+    if (ca_files_read(&c->paths, &f, e))
         return -1;
-    }
     int r = 0;
     if (c->json)
         r = print_json(&f, e);

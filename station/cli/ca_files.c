@@ -61,6 +61,10 @@ int ca_files_read(const struct paths *p, struct ca_files *ret, struct err *e)
     paths_get(p, PATH_CA_CHAIN, path);
     int r = ret->retired ? pem_read_chain(path, &ret->chain, e)
                          : err_set(e, ERR_NOMEM, "no memory for the CA's certificates");
+    if (r && e->id == ERR_NOT_FOUND) {
+        e->id = ERR_NO_CA;
+        err_context(e, "there is no CA yet");
+    }
     paths_get(p, PATH_CA_RETIRED, path);
     if (r == 0)
         r = read_retired(path, ret, e);

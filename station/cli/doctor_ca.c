@@ -70,8 +70,8 @@ void doctor_check_chain(const struct doctor *d, struct doctor_finding *f)
     int retired = sk_X509_num(d->ca.retired);
     if (!d->ca.chain) {
         doctor_find(f, DOCTOR_FAIL,
-                d->ca_error.id == ERR_NOT_FOUND ? err_hint(ERR_NO_CA)
-                                                : "Restore etc/ca from your backup.",
+                d->ca_error.id == ERR_NO_CA ? err_hint(ERR_NO_CA)
+                                            : "Restore etc/ca from your backup.",
                 "%s", d->ca_error.msg);
         return;
     }

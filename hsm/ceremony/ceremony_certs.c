@@ -25,6 +25,15 @@
 #define SALT_BYTES     16
 #define NAME_CHARS_MAX 64 /* ub-organization-name, ub-common-name */
 
+int ceremony_organization_check(const char *organization, struct err *e)
+{
+    if (!utf8_valid(organization, strlen(organization)) || !*organization ||
+            strlen(organization) > NAME_CHARS_MAX)
+        return err_set(e, ERR_ARGUMENT, "the organization's name must have 1 to %d bytes of UTF-8",
+                NAME_CHARS_MAX);
+    return 0;
+}
+
 /* O = organization, CN = "role 1A2B3C": a piece of the key's identifier tells two CAs of one
  * organization apart. */
 static int subject(const char *organization, const char *role,
@@ -36,10 +45,8 @@ static int subject(const char *organization, const char *role,
             {{3, {0x55, 0x04, 0x03}}, DER_UTF8_STRING, cn, 0},
     };
 
-    if (!utf8_valid(organization, strlen(organization)) || !*organization ||
-            strlen(organization) > NAME_CHARS_MAX)
-        return err_set(e, ERR_ARGUMENT, "the organization's name must have 1 to %d bytes of UTF-8",
-                NAME_CHARS_MAX);
+    if (ceremony_organization_check(organization, e) < 0)
+        return -1;
     hex_format(key_id, 3, digits);
     attrs[1].len = (size_t)snprintf(cn, sizeof cn, "%s %s", role, digits);
     return cert_name(attrs, 2, out, e);

@@ -6,6 +6,9 @@
 struct buf;
 struct err;
 
+/* ERR_ARGUMENT when no certificate can have this name: asked before anything is made. */
+int ceremony_organization_check(const char *organization, struct err *e);
+
 /* Each appends PEM. The root: 25 years, path length 1; self-signed in the token. */
 int ceremony_root(struct ceremony_token *t, const struct ceremony_key *root,
         const char *organization, struct buf *ret_pem, struct err *e);

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "hsm/ceremony/ceremony.h"
+#include "hsm/ceremony/ceremony_certs.h"
 
 static const char usage[] =
         "Usage: keyline-ceremony VERB [OPTION]...\n"
@@ -163,7 +164,8 @@ int main(int argc, char **argv)
     log_open("keyline-ceremony");
     umask(027);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    if (verb->hold(&o, &e) == 0)
+    if ((!o.organization || ceremony_organization_check(o.organization, &e) == 0) &&
+            verb->hold(&o, &e) == 0)
         return EXIT_SUCCESS;
     fprintf(stderr, "keyline-ceremony: %s [%s]\n  %s\n", e.msg, err_name(e.id), err_next(&e));
     return EXIT_FAILURE;

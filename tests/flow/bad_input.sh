@@ -15,6 +15,9 @@ refuse() {
 export KEYLINE_ROOT=$test_dir/a
 refuse "keyline run" keyline job list
 refuse "usage|unknown" keyline jbo list
+for verb in crl show; do refuse 'no CA yet.*NoCa' keyline ca $verb; done
+refuse "organization's name must have 1 to 64 bytes" keyline ca init --organization "$(printf 'x%.0s' {1..65})"
+[ ! -e "$KEYLINE_ROOT" ] || die "a name that is too long left something behind: $(ls -R "$KEYLINE_ROOT")"
 appliance_new "$test_dir/a" >/dev/null
 refuse "already|exists|there" keyline init --approver-passphrase-file "$KEYLINE_ROOT/approver.passphrase"
 appliance_start 1

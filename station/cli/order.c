@@ -33,8 +33,8 @@ static int show_revoked(struct cli *c, const json_t *answer)
     if (json_is_true(json_object_get(order, "fresh"))) {
         screen_style(&c->out, STYLE_GOOD);
         if (json_is_string(json_object_get(order, "reason_before")))
-            screen_printf(&c->out, "Its reason was %s and is another one now.",
-                    json_text(order, "reason_before"));
+            screen_printf(&c->out, "Its reason was %s and is %s now.",
+                    json_text(order, "reason_before"), json_text(order, "reason"));
         else
             screen_printf(&c->out, "Revoked.");
         screen_style(&c->out, STYLE_PLAIN);

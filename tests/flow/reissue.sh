@@ -106,7 +106,7 @@ serial=$(keyline device show "$other" --json | jq -r '.certificates[0].serial')
 says "^Revoked" keyline device revoke --order "$test_dir/order"
 says "before" keyline device revoke --order "$test_dir/order"
 # Their keys were stolen, it turns out: the newest certificate's, and that of one that was superseded.
-says "reason was cessationOfOperation" keyline device revoke "$other" --reason keyCompromise --yes "${pass[@]}"
+says "reason was cessationOfOperation and is keyCompromise now" keyline device revoke "$other" --reason keyCompromise --yes "${pass[@]}"
 says "nothing has changed" keyline device revoke "$other" --reason keyCompromise --yes "${pass[@]}"
 refuse "no valid certificate" keyline device revoke "$other" --reason superseded --yes "${pass[@]}"
 refuse "no such certificate" keyline device revoke "$other" --serial 77 --reason superseded --yes "${pass[@]}"

@@ -113,21 +113,31 @@ static int read_request(const char *path, struct ticket *ret, struct err *e)
     return r;
 }
 
+static int advise_other_file(struct err *e)
+{
+    return err_advise(e,
+            "Find out which of the two is right, the station's request or this manifest, "
+            "before you sign anything.");
+}
+
 static int compare_manifest(struct approval *a, const struct manifest *m, struct err *e)
 {
     char asked[2 * MERKLE_HASH_BYTES + 1], found[2 * MERKLE_HASH_BYTES + 1];
     char name[NAME_BYTES_MAX + 1];
-    if (m->rows != a->ticket.rows)
-        return err_set(e, ERR_PROOF,
-                "the manifest has %" PRIu64 " rows, the request asks for %" PRIu64, m->rows,
-                a->ticket.rows);
+    if (m->rows != a->ticket.rows) {
+        err_set(e, ERR_PROOF, "the manifest has %" PRIu64 " rows, the request asks for %" PRIu64,
+                m->rows, a->ticket.rows);
+        return advise_other_file(e);
+    }
     hex_format(a->ticket.root.bytes, MERKLE_HASH_BYTES, asked);
     hex_format(m->root.bytes, MERKLE_HASH_BYTES, found);
-    if (strcmp(asked, found) != 0)
-        return err_set(e, ERR_PROOF,
+    if (strcmp(asked, found) != 0) {
+        err_set(e, ERR_PROOF,
                 "the manifest's root is %.16s.., the request asks for %.16s..: another file, or "
                 "another --group than at import",
                 found, asked);
+        return advise_other_file(e);
+    }
     for (uint64_t i = 0; i < m->rows && i <= SAMPLES; i++) {
         struct row row = {0};
         if (row_decode(

@@ -310,6 +310,8 @@ static void far_from_the_station(void **state)
     assert_says(keyline(AWAY, "--group", "others", NULL)->err, "another --group than at import");
     test_write("m.csv", "device_name,hwid\nSENSOR-1,h1\nSENSOR-2,h2\nSENSOR-3,h4\n");
     assert_says(keyline(AWAY, "--group", "sensors", NULL)->err, "[NotAuthorised]");
+    assert_says(
+            keyline(AWAY, "--group", "sensors", NULL)->err, "Find out which of the two is right");
     test_write("m.csv", "device_name,hwid\nSENSOR-1,h1\n");
     assert_says(
             keyline(AWAY, "--group", "sensors", NULL)->err, "has 1 rows, the request asks for 3");

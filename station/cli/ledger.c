@@ -96,7 +96,7 @@ int ca_ledger(struct cli *c, struct err *e)
 {
     static const struct table_column columns[] = {
             {"time", "TIME", CELL_TIME},
-            {"type", "WHAT", CELL_TEXT},
+            {"type", "WHAT", CELL_TEXT, "withdrawn"},
             {"device_name", "DEVICE", CELL_TEXT},
             {"text", "SERIAL NUMBER, REASON", CELL_LONG},
             {"device", NULL, CELL_TEXT},

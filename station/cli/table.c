@@ -38,7 +38,9 @@ int table_init(struct table *t, const struct screen *s, const struct table_colum
     *t = (struct table){.screen = s, .plain = chosen != NULL};
     for (size_t i = 0; !chosen && i < n; i++)
         if (columns[i].title) {
-            t->widths[t->count] = screen_measure(s, columns[i].title);
+            unsigned title = screen_measure(s, columns[i].title),
+                     room = columns[i].room ? screen_measure(s, columns[i].room) : 0;
+            t->widths[t->count] = title > room ? title : room;
             t->columns[t->count++] = &columns[i];
         }
     while (chosen) {

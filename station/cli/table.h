@@ -14,6 +14,8 @@ struct table_column {
     const char *key;   /* the member's name, and its name in --columns */
     const char *title; /* NULL: only when asked for by --columns */
     enum cell_kind kind;
+    const char *
+            room; /* NULL, or a text that fits: where later rows have longer texts than the first ones */
 };
 #define TABLE_COLUMNS_MAX 20
 #define CELL_BYTES_MAX    1024

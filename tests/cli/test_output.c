@@ -360,6 +360,14 @@ static void the_ledger_fits_the_terminal(void **state)
     assert_says(keyline("ca", "ledger", "--json", NULL)->out, "\"bytes\":706");
     fake_refuse("DeviceShow", "NotFound", "the registry is another one");
     assert_says(keyline("ca", "ledger", NULL)->out, "  issued      " DEVICE_ID "  5aab");
+    /* a later page has a longer word than the first one */
+    fake_answer("Ledger", "{\"entries\":[{\"type\":\"crl\"," AT
+                          "9.1Z\",\"number\":3,\"revoked\":1}],\"next\":9}");
+    fake_answer("Ledger.9", "{\"entries\":[{\"type\":\"withdrawn\"," AT "8.1Z\",\"job\":\"" JOB_ID
+                            "\"}],\"next\":null}");
+    assert_says(keyline("ca", "ledger", NULL)->out,
+            "9  crl                number 3, 1 revoked\n"
+            "2026-11-26 04:41:58  withdrawn          job \"order 4711\"\n");
 }
 
 /* Up, not yet up, and away: what a person sees just after a start is no alarm. */

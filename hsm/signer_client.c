@@ -117,6 +117,13 @@ struct pending {
     enum answer kind;
 };
 
+/* Whoever asks jobd how all is must hear that the signer hangs before they lose patience with jobd. */
+static uint64_t patience_us(sd_bus_message *m)
+{
+    bool status = sd_bus_message_is_method_call(m, NULL, "Status") > 0;
+    return (status ? STATUS_TIMEOUT_MS : BUS_TIMEOUT_MS) * UINT64_C(1000);
+}
+
 static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 {
     struct pending *p = userdata;
@@ -142,7 +149,7 @@ static int send_async(sd_bus *bus, sd_bus_message *m, enum answer kind, signer_d
 
     if (p) {
         *p = (struct pending){done, ctx, kind};
-        r = sd_bus_call_async(bus, &slot, m, on_reply, p, BUS_TIMEOUT_MS * UINT64_C(1000));
+        r = sd_bus_call_async(bus, &slot, m, on_reply, p, patience_us(m));
     }
     sd_bus_message_unref(m);
     if (r < 0) {

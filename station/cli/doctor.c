@@ -73,7 +73,6 @@ void doctor_unseen(struct doctor_finding *f, const char *path)
 static void look_around(struct cli *c, struct doctor *d, struct err *e)
 {
     struct buf answer = BUF_INIT;
-    struct err away = {0};
     char path[PATH_MAX];
     d->paths = c->paths;
     d->now = time_now_ms() / 1000;
@@ -81,8 +80,9 @@ static void look_around(struct cli *c, struct doctor *d, struct err *e)
     if (config_load(path, &d->config, &d->config_error))
         (void)config_load("/nonexistent/keyline.conf", &d->config, e);
     (void)ca_files_read(&c->paths, &d->ca, &d->ca_error);
-    if (cli_connect(c, &away) == 0 && jobs_call(c->bus, "Status", NULL, 0, &answer, &away) == 0)
-        (void)cli_parse(&answer, &d->status, &away);
+    if (cli_connect(c, &d->status_error) == 0 &&
+            jobs_call(c->bus, "Status", NULL, 0, &answer, &d->status_error) == 0)
+        (void)cli_parse(&answer, &d->status, &d->status_error);
     buf_done(&answer);
 }
 

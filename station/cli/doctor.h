@@ -25,8 +25,9 @@ struct doctor {
     struct err config_error;
     struct ca_files ca; /* chain NULL: ca_error says why */
     struct err ca_error;
-    json_t *status; /* the running appliance's; NULL: it does not run, or does not answer us */
-    int64_t now;    /* Unix seconds */
+    json_t *status; /* the running appliance's; NULL: status_error says why */
+    struct err status_error;
+    int64_t now; /* Unix seconds */
 };
 typedef void (*doctor_check_fn)(const struct doctor *d, struct doctor_finding *f);
 

@@ -171,6 +171,9 @@ void doctor_check_running(const struct doctor *d, struct doctor_finding *f)
 {
     if (d->status)
         doctor_find(f, DOCTOR_OK, NULL, "it runs, version %s", json_text(d->status, "version"));
+    else if (d->status_error.id == ERR_TIMEOUT)
+        doctor_find(f, DOCTOR_FAIL, "Its log says what it did last; restart it if it stays so.",
+                "it runs, but jobd does not answer: %s", d->status_error.msg);
     else
         doctor_find(f, DOCTOR_OK, NULL,
                 "it does not run, or not for us to ask: what only it knows was left out");

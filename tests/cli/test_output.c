@@ -455,6 +455,15 @@ static void measures_and_cuts_text(void **state)
     assert_string_equal(clock_format("never", n), "never");
 }
 
+/* What hangs is not what does not run. */
+static void doctor_names_a_jobd_that_hangs(void **state)
+{
+    (void)state;
+    fake_refuse("Status", "Timeout", "no answer");
+    assert_says(keyline("doctor", NULL)->out,
+            "FAIL  appliance      it runs, but jobd does not answer: no answer -> Its log");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -473,6 +482,7 @@ int main(void)
             cmocka_unit_test(verbs_make_the_right_calls),
             cmocka_unit_test(waits_for_the_appliance),
             cmocka_unit_test(measures_and_cuts_text),
+            cmocka_unit_test(doctor_names_a_jobd_that_hangs),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -145,6 +145,12 @@ says books OK "are there"
 touch -d '+1 hour' "$lib/signer/ledger"
 says clock FAIL "later than now"
 touch "$lib/signer/ledger"
+# what hangs is not what does not run
+hung_signer=$(pgrep -P "$run_pid" -x signerd)
+kill -STOP "$hung_signer"
+says signer FAIL "timed out"
+keyline status | grep -q '^ *Registry ' || die "a signer that hangs hides the registry"
+kill -CONT "$hung_signer"
 appliance_stop
 # a ledger that is not whole: the signer comes up all the same, and says so
 cp -a "$lib/signer/ledger" "$test_dir/whole"

@@ -17,7 +17,7 @@ ERR(BAD_STATE, "BadState", OPERATOR, "This step is not allowed now: look at its 
 ERR(LIMIT, "Limit", OPERATOR, "It is larger than Keyline accepts: split it.")
 ERR(DENIED, "Denied", PEER, "This user may not do that: use an account that may.")
 ERR(PROTOCOL, "Protocol", PEER, "Two parts of Keyline disagree: check that all have the same version.")
-ERR(TIMEOUT, "Timeout", RETRY, "No answer in time: it is tried again.")
+ERR(TIMEOUT, "Timeout", RETRY, "It hangs or has too much to do. What Keyline does by itself is tried again; give a command again.")
 ERR(UNAVAILABLE, "Unavailable", RETRY, "A part of the appliance is not running: start it with 'keyline run'.")
 ERR(INTERRUPTED, "Interrupted", RETRY, "The run was interrupted: put the device in again, it goes on where it was.")
 
@@ -56,7 +56,7 @@ ERR(CARD, "CardFailed", OPERATOR, "Check the card, its reader and its PKCS#11 mo
 
 /* the token */
 ERR(TOKEN_ABSENT, "TokenAbsent", HSM, "The HSM is not there: connect it, or correct [token] in keyline.conf.")
-ERR(TOKEN_PIN, "TokenPin", HSM, "The HSM refused the PIN; it was tried once only: correct the PIN file.")
+ERR(TOKEN_PIN, "TokenPin", HSM, "Correct the PIN file, then restart the signer: a PIN that the HSM refuses is tried once only.")
 ERR(TOKEN_LOGIN, "TokenLogin", HSM, "The HSM refused the login without a reason; it may be the PIN: make sure of the PIN file and of the HSM's state.")
 ERR(TOKEN_LOCKED, "TokenLocked", HSM, "The HSM's PIN is locked: unlock it with its security officer PIN.")
 ERR(TOKEN_FULL, "TokenFull", HSM, "The HSM has no room left: remove unused objects.")

@@ -210,6 +210,9 @@ static int adopt(struct flow *f, struct err *e)
         return err_set(e, ERR_DEVICE_DONE, "it is registered, but does not hold its certificate");
     if (!same)
         return err_set(e, ERR_DEVICE_SEALED, "it is sealed, but does not hold its certificate");
+    if (!f->identity.sealed)
+        return err_set(e, ERR_DEVICE_DONE,
+                "it is registered, but takes new credentials: it was opened since, or is a copy");
     buf_reset(&f->cert);
     return buf_append(&f->cert, issued->data, issued->len, e);
 }

@@ -623,6 +623,7 @@ static void registered_anything_else_is_no_pass(void **state)
     struct err e = {0};
     (void)state;
     jobd->registered = true;
+    device.identity.sealed = true;
     assert_ends(ERR_DEVICE_DONE); /* it holds none */
     device.fail[S_READBACK] = ERR_DEVICE_REFUSED;
     assert_ends(ERR_DEVICE_DONE);
@@ -638,6 +639,8 @@ static void registered_anything_else_is_no_pass(void **state)
     assert_string_equal(jobd->order, "CCCCC"); /* the registry hears nothing of it */
     device.wrong_key = false;
     assert_ends(ERR_NONE);
+    device.identity.sealed = false; /* it was sealed before it was recorded */
+    assert_ends(ERR_DEVICE_DONE);
 }
 
 static void without_jobd_it_waits_and_shows_its_tile_later(void **state)

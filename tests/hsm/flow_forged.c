@@ -51,7 +51,7 @@ static void rewritten_ledger_is_noticed(void **state)
     station_start(&st);
     ok(station_issue_new(&st, 0, &e));
     ok(station_issue_new(&st, 1, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     rig_read(&good);
 
@@ -311,7 +311,7 @@ static void added_groups_are_not_believed(void **state)
     for (size_t run = 0; run < 2; run++) { /* of two processes */
         station_start(&st);
         ok(station_issue_new(&st, run, &e));
-        rig_wait_marked();
+        station_wait_marked(&st);
         station_stop(&st, SIGTERM);
     }
     rig_read(&good);
@@ -350,7 +350,7 @@ static void forged_entries_carry_out_no_order(void **state)
     (void)state;
     station_start(&st);
     ok(station_issue(&st, 0, key, &cert, &fresh, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     rig_read(&good);
     station_revocation(&st, 0, &cert, &orders[0]);
@@ -395,7 +395,7 @@ static void tail_of_the_killed_is_believed(void **state)
     (void)state;
     station_start(&st);
     ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked(); /* the next checkpoint is a second away */
+    station_wait_marked(&st); /* the next checkpoint is a second away */
     ok(station_issue(&st, 1, key, &cert, &fresh, &e));
     station_stop(&st, SIGKILL);
     assert_false(rig_signed_to_the_end());

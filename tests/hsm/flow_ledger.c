@@ -39,7 +39,7 @@ static void old_copy_is_noticed(void **state)
     assert_int_equal(rig_accept(), 0);
     station_start(&st);
     ok(station_issue_new(&st, 1, &e)); /* the price: device 1 has two certificates now */
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     rig_write(&newest);
     station_start(&st);
@@ -55,7 +55,7 @@ static void deleted_ledger_is_noticed(void **state)
     (void)state;
     station_start(&st);
     ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGKILL);
     assert_int_equal(unlink(rig_path), 0);
     rig_start_refuses("another ledger");
@@ -123,7 +123,7 @@ static void public_mark_is_nothing(void **state)
         rig_write(&newest);
         station_start(&st);
         ok(station_issue_new(&st, 2 + (size_t)i, &e));
-        rig_wait_marked();
+        station_wait_marked(&st);
         station_stop(&st, SIGTERM);
         rig_read(&newest);
     }
@@ -159,9 +159,9 @@ static void lost_mark_is_noticed(void **state)
     assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
     station_start(&st);
     ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     ok(station_issue_new(&st, 1, &e)); /* the next checkpoint says that there is a mark */
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     snprintf(command, sizeof command, "rm -r %s && cp -a %s.ceremony %s", tokens, tokens, tokens);
     assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
@@ -185,7 +185,7 @@ static void last_entries_are_signed(void **state)
     (void)state;
     station_start(&st);
     ok(station_issue(&st, 0, key, &cert, &fresh, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     station_fault(&st, "C_Sign * delay 1000");
     station_start(&st);
@@ -248,7 +248,7 @@ static void stop_does_not_wait_for_the_token(void **state)
     for (size_t i = 0; i < 2; i++) {
         station_start(&st);
         ok(station_issue_new(&st, 2 * i, &e));
-        rig_wait_marked();
+        station_wait_marked(&st);
         ok(station_issue_new(&st, 2 * i + 1, &e));
         station_fault(&st, faults[i]);
         begun = time_monotonic_ms();
@@ -273,7 +273,7 @@ static void scrub_ends_the_work(void **state)
     (void)state;
     station_start(&st);
     ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     assert_int_equal(station_run(verify), 0); /* while it is in use */
     while (rig_number("verified_bytes") == 0)
         help_rest_ms(20);
@@ -391,7 +391,7 @@ static void killed_at_any_moment(void **state)
     }
     station_start(&st);
     ok(station_issue_new(&st, row, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
 }
 
 /* So many that the index goes to its file: by the running signer's child, named by a checkpoint, and used by the next. */
@@ -427,7 +427,7 @@ static void index_is_kept(void **state)
     }
     ok(station_issue(&st, 0, key, &cert, &fresh, &e));
     assert_true(fresh);
-    rig_wait_marked();
+    station_wait_marked(&st);
     for (int round = 0; round < 3; round++) {
         station_stop(&st, SIGKILL);
         /* as it is; with a wrong byte; without it */
@@ -458,9 +458,9 @@ static void unfinished_mark_is_no_loss(void **state)
     paths_get(&st.paths, PATH_TOKENS, tokens);
     station_start(&st);
     ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     ok(station_issue_new(&st, 1, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     snprintf(command, sizeof command,
             "cd %s/*/ && newest=$(ls -t *.object | head -n 1) && [ ! -e %s.backup/*/$newest ] && : "
@@ -469,7 +469,7 @@ static void unfinished_mark_is_no_loss(void **state)
     assert_int_equal(station_run((const char *[]){"sh", "-c", command, NULL}), 0);
     station_start(&st);
     ok(station_issue_new(&st, 2, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
 }
 
 int main(int argc, char **argv)

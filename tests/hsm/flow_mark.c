@@ -53,9 +53,9 @@ static void token_that_is_not_well_is_asked_again(void **state)
     station_config(&st, "mark_every_s = 0\nworkers = 1\n");
     station_start(&st);
     ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     ok(station_issue_new(&st, 1, &e)); /* the next checkpoint says that there is a mark */
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     snprintf(path, sizeof path, "%s/calls", st.root);
     ok(file_write(path, "", 0, 0600, &e));
@@ -95,7 +95,7 @@ static void deleted_ledger_is_noticed_later(void **state)
     ok(file_write(path, "", 0, 0600, &e));
     station_start(&st);
     ok(station_issue_new(&st, 0, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     call = call_that_finds_mark();
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {

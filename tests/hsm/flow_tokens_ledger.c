@@ -53,22 +53,6 @@ static void copy_ledger(bool back)
     unlink(path);
 }
 
-/* Until the tokens that are up have the mark of the ledger as it is. */
-static void wait_marked(void)
-{
-    for (int tries = 0; tries < 2000; tries++) {
-        json_t *o = station_status(&st), *l = json_object_get(o, "ledger");
-        bool marked = json_integer_value(json_object_get(l, "marked_bytes")) ==
-                      json_integer_value(json_object_get(l, "bytes"));
-
-        json_decref(o);
-        if (marked)
-            return;
-        help_rest_ms(10);
-    }
-    fail_msg("the ledger's mark was not written");
-}
-
 static void wait_refused(size_t i, size_t upto)
 {
     struct err e = {0};
@@ -92,22 +76,22 @@ static void the_token_that_knows_better_comes_back(void **state)
     station_start(&st);
     wait_both();
     burst(0, 4);
-    wait_marked(); /* in both */
+    station_wait_marked(&st); /* in both */
     station_stop(&st, SIGTERM);
     copy_ledger(false);
     unplug("one", &one);
     station_start(&st);
     wait_issued(4);
     burst(5, 3);
-    wait_marked(); /* in the second alone */
+    station_wait_marked(&st); /* in the second alone */
     station_stop(&st, SIGTERM);
     copy_ledger(true);
     replug(&one);
     unplug("two", &two);
     station_start(&st);
     wait_issued(8);
-    burst(9, 20);  /* the wrong ledger becomes the longer one */
-    wait_marked(); /* and the first has the newest mark */
+    burst(9, 20);             /* the wrong ledger becomes the longer one */
+    station_wait_marked(&st); /* and the first has the newest mark */
     replug(&two);
     wait_token(1, "up");
     wait_refused(29, STATION_QUOTA);
@@ -125,7 +109,7 @@ static void the_token_that_knows_better_comes_back(void **state)
     wait_working(0, 1);
     wait_working(1, 1);
     wait_issued(40);
-    wait_marked();
+    station_wait_marked(&st);
     wait_issued(41);
 }
 
@@ -142,7 +126,7 @@ static void a_deleted_ledger_waits_for_the_token_that_is_away(void **state)
     station_start(&st);
     wait_working(0, 4);
     wait_issued(0);
-    wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     ledger_path("", path);
     assert_int_equal(unlink(path), 0);

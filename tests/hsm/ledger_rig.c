@@ -25,15 +25,6 @@ json_int_t rig_number(const char *name)
     return n;
 }
 
-/* Until the token's mark says what the ledger is. */
-void rig_wait_marked(void)
-{
-    for (int i = 0; rig_number("marked_bytes") != rig_number("bytes"); i++) {
-        assert_true(i < 500);
-        help_rest_ms(20);
-    }
-}
-
 void rig_read(struct buf *out)
 {
     struct err e = {0};
@@ -48,7 +39,7 @@ void rig_issue_and_stop(size_t i, EVP_PKEY *key, struct buf *ledger)
 
     station_start(&st);
     ok(key ? station_issue_once(&st, i, key, &e) : station_issue_new(&st, i, &e));
-    rig_wait_marked();
+    station_wait_marked(&st);
     station_stop(&st, SIGTERM);
     rig_read(ledger);
 }

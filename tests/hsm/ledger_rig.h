@@ -19,8 +19,6 @@ int rig_setup(void **state);
 #define LEDGER_TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, station_teardown)
 /* A number that the signer's status says of its ledger. */
 json_int_t rig_number(const char *name);
-/* Until the token's mark says what the ledger is. */
-void rig_wait_marked(void);
 /* A signer that is started for a certificate of row i and this key (NULL: a new one), and stopped when the token's mark knows of
  * it; ledger: what it left. */
 void rig_issue_and_stop(size_t i, EVP_PKEY *key, struct buf *ledger);

@@ -457,6 +457,21 @@ void station_wait_vouched(struct station *s)
     fail_msg("ledger and token did not agree");
 }
 
+void station_wait_marked(struct station *s)
+{
+    for (int i = 0; i < 2000; i++) {
+        json_t *o = station_status(s), *l = json_object_get(o, "ledger");
+        bool marked = json_integer_value(json_object_get(l, "marked_bytes")) ==
+                      json_integer_value(json_object_get(l, "bytes"));
+
+        json_decref(o);
+        if (marked)
+            return;
+        help_rest_ms(10);
+    }
+    fail_msg("the ledger's mark was not written");
+}
+
 void station_wait_ready(struct station *s, size_t workers)
 {
     for (int i = 0; i < 2000; i++) {

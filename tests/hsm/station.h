@@ -85,5 +85,7 @@ json_t *station_status(struct station *s);
 pid_t station_worker(struct station *s, size_t i);
 /* Until ledger and token agree: before, nothing new is certified and no key is made. */
 void station_wait_vouched(struct station *s);
+/* Until the tokens that are up have the mark of the ledger as it is. */
+void station_wait_marked(struct station *s);
 /* Until so many workers are ready. */
 void station_wait_ready(struct station *s, size_t workers);

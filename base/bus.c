@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #define ERROR_PREFIX "org.keyline.Error."
 /* How long accepting rests when the process has no file descriptor left: else the loop would spin.
@@ -344,6 +345,22 @@ static int connect_to(const char *path, struct err *e)
     }
 }
 
+/* Until the server has let us in. sd-bus has a limit of its own for that, too long for a person. */
+static int greet(sd_bus *bus)
+{
+    int64_t deadline = time_monotonic_ms() + BUS_GREETING_MS;
+    int r = 0;
+    while (r >= 0 && (r = sd_bus_is_ready(bus)) == 0) {
+        int64_t left_ms = deadline - time_monotonic_ms();
+        if (left_ms <= 0)
+            return -ETIMEDOUT;
+        r = sd_bus_process(bus, NULL);
+        if (r == 0)
+            r = sd_bus_wait(bus, (uint64_t)left_ms * 1000);
+    }
+    return r;
+}
+
 int bus_client_open(const char *path, sd_event *event, sd_bus **ret, struct err *e)
 {
     sd_bus *bus = NULL;
@@ -359,7 +376,8 @@ int bus_client_open(const char *path, sd_event *event, sd_bus **ret, struct err 
             (r = sd_bus_set_method_call_timeout(bus, BUS_TIMEOUT_MS * UINT64_C(1000))) < 0 ||
             (r = sd_bus_start(bus)) < 0)
         goto failed;
-    if (event != NULL && (r = sd_bus_attach_event(bus, event, SD_EVENT_PRIORITY_NORMAL)) < 0)
+    r = event != NULL ? sd_bus_attach_event(bus, event, SD_EVENT_PRIORITY_NORMAL) : greet(bus);
+    if (r < 0)
         goto failed;
     *ret = bus;
     return 0;

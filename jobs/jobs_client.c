@@ -13,7 +13,7 @@ int jobs_open(const struct paths *p, sd_bus **ret, struct err *e)
 {
     char path[PATH_MAX];
     paths_get(p, PATH_JOBS_SOCKET, path);
-    return bus_client_open(path, NULL, ret, e);
+    return bus_client_open(path, NULL, ret, e) ? err_context(e, "jobd") : 0;
 }
 
 static int append_options(

@@ -286,6 +286,20 @@ static void live_and_dead_sockets(void **state)
     server_free(s);
 }
 
+/* A stopped process: the kernel takes the connection for it, and no word ever comes. */
+static void a_server_that_hangs_is_given_up(void **state)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct err e = {0};
+    sd_bus *bus = NULL;
+    snprintf(a.sun_path, sizeof a.sun_path, "%s/hung.sock", (const char *)*state);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(fd, 5), 0);
+    assert_err(bus_client_open(a.sun_path, NULL, &bus, &e), &e, ERR_TIMEOUT);
+    close(fd);
+}
+
 /* Takes descriptor 3 as systemd passes it; the socket file is systemd's and stays. */
 static int passed_socket_is_used(const char *path)
 {
@@ -373,6 +387,7 @@ int main(void)
             scratch_test(a_deaf_peer_is_dropped),
             scratch_test(wrong_users_stay_outside),
             scratch_test(live_and_dead_sockets),
+            scratch_test(a_server_that_hangs_is_given_up),
             scratch_test(socket_activation),
             scratch_test(out_of_descriptors),
     };

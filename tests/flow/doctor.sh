@@ -148,6 +148,12 @@ kill -STOP "$hung_signer"
 says signer FAIL "timed out"
 keyline status | grep -q '^ *Registry ' || die "a signer that hangs hides the registry"
 kill -CONT "$hung_signer"
+hung_jobd=$(pgrep -P "$run_pid" -x jobd)
+kill -STOP "$hung_jobd"
+says appliance FAIL "jobd does not answer"
+if timeout 20 keyline status 2>"$test_dir/said"; then die "a jobd that hangs has a status"; fi
+grep -q 'jobd: .*\[Timeout\]' "$test_dir/said" || die "the status does not name jobd: $(cat "$test_dir/said")"
+kill -CONT "$hung_jobd"
 appliance_stop
 touch -d '+1 hour' "$lib/signer/ledger" # now that no signer writes to it
 says clock FAIL "later than now"

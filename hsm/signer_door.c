@@ -430,6 +430,12 @@ static int on_ledger(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     return r;
 }
 
+/* A ledger that was refused has counted nothing. */
+static json_t *count_json(const struct signer *s, uint64_t n)
+{
+    return ledger_fault(s->ledger)->id ? json_null() : json_integer((json_int_t)n);
+}
+
 static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
 {
     struct signer *s = userdata;
@@ -443,12 +449,12 @@ static int on_status(sd_bus_message *m, void *userdata, sd_bus_error *unused)
     (void)unused;
     issuer_counts(s->issuer, &c);
     time_format(s->ca->not_after * 1000, not_after);
-    o = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:f,s:f,s:I,s:o,s:o}", "station", s->station,
+    o = json_pack("{s:s,s:s,s:s,s:o,s:I,s:o,s:f,s:f,s:o,s:o,s:o}", "station", s->station,
             "ca_subject", s->ca->subject_text, "ca_not_after", not_after, "issued",
-            (json_int_t)c.issued, "refused", (json_int_t)c.refused, "workers",
+            count_json(s, c.issued), "refused", (json_int_t)c.refused, "workers",
             workers_json(s->workers), "sign_ms_p50", (double)c.sign_us_p50 / 1000, "sign_ms_p99",
             (double)c.sign_us_p99 / 1000, "ledger_records",
-            (json_int_t)(ledger_counts(s->ledger).issued + ledger_counts(s->ledger).refused),
+            count_json(s, ledger_counts(s->ledger).issued + ledger_counts(s->ledger).refused),
             "crls", crls_json(s), "error", error_json(failure(s)));
     json_object_set_new(o, "ledger", ledger_status(s));
     json_object_set_new(o, "tokens", tokens_json(s->workers));

@@ -172,7 +172,7 @@ static void signer_facts(struct cli *c, const json_t *signer)
     screen_fact(&c->out, "Signer", json_is_true(json_object_get(signer, "up")) ? "up" : "down");
     screen_fact(&c->out, "Issuing CA", json_text(signer, "ca_subject"));
     fact_time(c, "CA valid until", signer, "ca_not_after");
-    if (json_object_get(signer, "issued"))
+    if (json_is_integer(json_object_get(signer, "issued")))
         screen_fact(
                 &c->out, "Certificates issued", number_format(json_number(signer, "issued"), n));
     hsm_facts(c, signer);

@@ -166,7 +166,10 @@ damaged() { keyline status --json | jq -e '.signer.up and .signer.error.name == 
 wait_until 20 "the damage is seen" damaged
 says books FAIL "damaged at byte"
 says signer FAIL "damaged at byte"
-keyline status | grep -q "damaged at byte" || die "the status does not show it: $(keyline status)"
+keyline status >"$test_dir/said"
+grep -q "damaged at byte" "$test_dir/said" || die "the status does not show it: $(cat "$test_dir/said")"
+grep -q "Certificates issued" "$test_dir/said" && die "a refused ledger has counted: $(cat "$test_dir/said")"
+keyline status --json | jq -e '.signer | has("issued") and .issued == null' >/dev/null || die "issued is not null: $(keyline status --json)"
 appliance_stop
 cp -a "$test_dir/whole" "$lib/signer/ledger"
 keep "$lib/signer/ledger"

@@ -179,6 +179,9 @@ int job_import(struct cli *c, struct err *e)
     int r = cli_connect(c, e);
     if (r == 0)
         r = jobs_import(c->bus, fd, options, n, &answer, e);
+    if (r && e->id == ERR_EXISTS && !cli_has(c, "reissue"))
+        err_advise(e, "Go on with that job, or give another file a --name of its own; --reissue "
+                      "imports a file again, for new certificates.");
     if (r == 0)
         r = job_import_answer(c, c->args[0], &answer, e);
     close(fd);

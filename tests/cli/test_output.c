@@ -166,6 +166,17 @@ static void imports_from_a_pipe(void **state)
     assert_string_equal(fake_calls(), "");
 }
 
+static void a_file_imported_twice_says_how_to_go_on(void **state)
+{
+    (void)state;
+    test_write("twice.csv", "device_name\na\n");
+    fake_refuse("JobImport", "Exists", "this very file was imported already, as job 'a'");
+    assert_says(keyline("job", "import", test_path("twice.csv"), NULL)->err,
+            "as job 'a' [Exists]\n  Go on with that job, ");
+    assert_says(keyline("job", "import", test_path("twice.csv"), "--reissue", NULL)->err,
+            "[Exists]\n  It is there already: ");
+}
+
 #define SUMMARY                                                                                    \
     "\"job\":{\"name\":\"demo\",\"state\":\"Completed\"},\"summary\":{\"rows\":2,\"passed\":1,"    \
     "\"failed\":1,"                                                                                \
@@ -474,6 +485,7 @@ int main(void)
             cmocka_unit_test(pages_are_read_to_the_end),
             cmocka_unit_test(import_errors_are_named_like_a_compilers),
             cmocka_unit_test(imports_from_a_pipe),
+            cmocka_unit_test(a_file_imported_twice_says_how_to_go_on),
             cmocka_unit_test(report_pages_and_summary),
             cmocka_unit_test(csv_is_whole_quoted_and_no_formula),
             cmocka_unit_test(shows_certificates),

@@ -219,6 +219,22 @@ static int refuse_device(
                          "keyCompromise takes the reason's place.");
 }
 
+/* No approver is asked for what changes nothing: there is no worse reason. */
+static int refuse_known_leak(
+        const struct order *o, const json_t *certificate, const struct subject *s, struct err *e)
+{
+    char when[NUMBER_TEXT_MAX];
+    if (o->reason != ORDER_KEY_COMPROMISE ||
+            strcmp(json_text(certificate, "reason"), order_reason_name(o->reason)) != 0)
+        return 0;
+    err_set(e, ERR_BAD_STATE,
+            "the certificate %.40s of device %s was revoked at %s, keyCompromise, already",
+            json_text(certificate, "serial"), s->name,
+            clock_format(json_text(certificate, "revoked"), when));
+    return err_advise(
+            e, "Nothing is left to do: it is on the CRL, and its key is never certified again.");
+}
+
 static int ask_device(struct cli *c, struct order *o, struct subject *s, struct err *e)
 {
     const json_t *certificate;
@@ -239,7 +255,9 @@ static int ask_device(struct cli *c, struct order *o, struct subject *s, struct 
         if (certificate) {
             s->revoked = strcmp(json_text(certificate, "state"), "revoked") == 0;
             snprintf(s->issued, sizeof s->issued, "%s", json_text(certificate, "issued"));
-            r = parse_serial(json_text(certificate, "serial"), o, e);
+            r = refuse_known_leak(o, certificate, s, e);
+            if (r == 0)
+                r = parse_serial(json_text(certificate, "serial"), o, e);
         } else {
             r = refuse_device(c, json_object_get(answer, "certificates"), s, e);
         }

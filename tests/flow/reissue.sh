@@ -107,7 +107,7 @@ says "^Revoked" keyline device revoke --order "$test_dir/order"
 says "before" keyline device revoke --order "$test_dir/order"
 # Their keys were stolen, it turns out: the newest certificate's, and that of one that was superseded.
 says "reason was cessationOfOperation and is keyCompromise now" keyline device revoke "$other" --reason keyCompromise --yes "${pass[@]}"
-says "nothing has changed" keyline device revoke "$other" --reason keyCompromise --yes "${pass[@]}"
+refuse "keyCompromise, already \\[BadState\\]" keyline device revoke "$other" --reason keyCompromise
 refuse "no valid certificate" keyline device revoke "$other" --reason superseded --yes "${pass[@]}"
 refuse "no such certificate" keyline device revoke "$other" --serial 77 --reason superseded --yes "${pass[@]}"
 old_serial=$(openssl x509 -in "$old" -noout -serial | cut -d= -f2)

@@ -39,6 +39,7 @@ static const struct check {
         {"sync", doctor_check_sync},
 };
 #define CHECK_COUNT (sizeof checks / sizeof *checks)
+#define NAME_WIDTH  14
 
 static const struct {
     const char *name;
@@ -95,16 +96,22 @@ static void doctor_done(struct doctor *d)
 
 /* ---- what is said */
 
+/* Where a terminal's line is too short, what to do goes onto lines of its own. */
 static void show(const struct screen *s, const char *name, const struct doctor_finding *f)
 {
+    const unsigned said_at = 4 + 2 + NAME_WIDTH + 1, next_at = said_at + sizeof "-> " - 1;
+    unsigned columns = next_at + 1 + screen_measure(s, f->said) + screen_measure(s, f->next);
     screen_style(s, verdicts[f->verdict].style);
     screen_printf(s, "%-4s", verdicts[f->verdict].name);
     screen_style(s, STYLE_PLAIN);
-    screen_printf(s, "  %-14s ", name);
-    screen_put(s, f->said, 0);
+    screen_printf(s, "  %-*s ", NAME_WIDTH, name);
+    screen_put_long(s, f->said, s->width - said_at, said_at);
     if (f->next[0]) {
-        screen_printf(s, " -> ");
-        screen_put(s, f->next, 0);
+        if (s->width && columns > s->width)
+            screen_printf(s, "\n%*s-> ", (int)said_at, "");
+        else
+            screen_printf(s, " -> ");
+        screen_put_long(s, f->next, s->width - next_at, next_at);
     }
     screen_printf(s, "\n");
 }

@@ -18,6 +18,8 @@
 #define LABEL_MAX 64u
 #define WIDTH_MIN 40u
 #define WIDTH_MAX 400u
+/* One line of a text that goes over several. */
+#define PIECE_BYTES_MAX 4096u
 
 /* Nothing set at all is a bare container or a service: terminals there speak UTF-8 today. */
 static bool locale_is_utf8(void)
@@ -130,6 +132,23 @@ size_t screen_fit(const struct screen *s, const char *text, unsigned max)
         at += g.taken;
     }
     return len;
+}
+
+void screen_put_long(const struct screen *s, const char *text, unsigned max, unsigned indent)
+{
+    char piece[PIECE_BYTES_MAX];
+    for (;;) {
+        size_t len = s->width ? screen_fit(s, text, max) : strlen(text);
+        len = len < sizeof piece ? len : sizeof piece - 1;
+        snprintf(piece, sizeof piece, "%.*s", (int)len, text);
+        screen_put(s, piece, 0);
+        text += len;
+        text += strspn(text, " ");
+        if (!*text)
+            return;
+        screen_printf(s, "\n");
+        screen_space(s, indent);
+    }
 }
 
 void screen_space(const struct screen *s, unsigned columns)

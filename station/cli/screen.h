@@ -26,6 +26,9 @@ unsigned screen_measure(const struct screen *s, const char *text);
 unsigned screen_put(const struct screen *s, const char *text, unsigned max);
 /* How many bytes of the text go into max (at least 2) columns, up to a space where there is one. */
 size_t screen_fit(const struct screen *s, const char *text, unsigned max);
+/* In as many lines of at most max (at least 2) columns as it takes, all but the first behind `indent` spaces; in one where
+ * the width has no limit. */
+void screen_put_long(const struct screen *s, const char *text, unsigned max, unsigned indent);
 /* Exactly `columns` wide: cut or filled with spaces, on the right or, right-aligned, on the left. */
 void screen_cell(const struct screen *s, const char *text, unsigned columns);
 void screen_cell_right(const struct screen *s, const char *text, unsigned columns);

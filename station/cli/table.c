@@ -139,25 +139,12 @@ static void narrow(struct table *t)
     }
 }
 
-/* In as many lines as it takes, each below the first. */
 static void put_long(const struct table *t, size_t column, const char *text)
 {
-    char piece[CELL_BYTES_MAX];
     unsigned indent = 0;
     for (size_t i = 0; i < column; i++)
         indent += t->widths[i] + GAP;
-    for (;;) {
-        size_t len =
-                t->screen->width ? screen_fit(t->screen, text, t->widths[column]) : strlen(text);
-        snprintf(piece, sizeof piece, "%.*s", (int)len, text);
-        screen_put(t->screen, piece, 0);
-        text += len;
-        text += strspn(text, " ");
-        if (!*text)
-            return;
-        screen_printf(t->screen, "\n");
-        screen_space(t->screen, indent);
-    }
+    screen_put_long(t->screen, text, t->widths[column], indent);
 }
 
 static void put_cell(const struct table *t, size_t i, const char *text)

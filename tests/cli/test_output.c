@@ -473,6 +473,17 @@ static void doctor_names_a_jobd_that_hangs(void **state)
     fake_refuse("Status", "Timeout", "no answer");
     assert_says(keyline("doctor", NULL)->out,
             "FAIL  appliance      it runs, but jobd does not answer: no answer -> Its log");
+    const char *const args[] = {"keyline", "doctor", NULL};
+    struct tty t;
+    tty_start(&t, 60, 100, args);
+    (void)tty_end(&t);
+    char *picture = tty_picture(t.seen, t.len, 60, 100);
+    assert_says(picture, "FAIL  appliance      it runs, but jobd does not answer: no\n"
+                         "                     answer\n"
+                         "                     -> Its log says what it did last;\n"
+                         "                        restart it if it stays so.\n");
+    free(picture);
+    tty_done(&t);
 }
 
 int main(void)

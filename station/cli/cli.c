@@ -16,6 +16,16 @@
 #define USAGE_LINE_MAX   128
 #define OPTION_WORD_MAX  48
 
+/* On the first day there is nothing to start yet. */
+static void advise_first_day(const struct cli *c, struct err *e)
+{
+    char path[PATH_MAX];
+    paths_get(&c->paths, PATH_CA_CHAIN, path);
+    if (e->id == ERR_UNAVAILABLE && access(path, F_OK) < 0 && errno == ENOENT)
+        err_advise(e, "There is no CA yet: make it with 'keyline init', or with 'keyline ca "
+                      "request' and a root elsewhere; then start 'keyline run'.");
+}
+
 int cli_connect(struct cli *c, struct err *e)
 {
     int64_t deadline = time_monotonic_ms() + (int64_t)c->wait_s * 1000;
@@ -24,6 +34,7 @@ int cli_connect(struct cli *c, struct err *e)
         if (jobs_open(&c->paths, &c->bus, &why) == 0)
             break;
         if (why.id != ERR_UNAVAILABLE || time_monotonic_ms() >= deadline) {
+            advise_first_day(c, &why);
             *e = why;
             return -1;
         }

@@ -83,8 +83,11 @@ void doctor_check_pin(const struct doctor *d, struct doctor_finding *f)
             doctor_unseen(f, path);
         else if (file_read_secret(path, &pin, &e))
             doctor_find(f, DOCTOR_FAIL,
-                    "Put the PIN on the first line of that file, for its owner alone.", "%s",
-                    e.msg);
+                    d->ca_error.id == ERR_NO_CA && e.id == ERR_NOT_FOUND
+                            ? "'keyline init' makes it; with an HSM of your own put its PIN on "
+                              "the first line, for its owner alone."
+                            : "Put the PIN on the first line of that file, for its owner alone.",
+                    "%s", e.msg);
         buf_done(&pin);
     }
     doctor_find(f, DOCTOR_OK, NULL, "%zu PIN files, for their owner alone", n);

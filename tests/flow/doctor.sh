@@ -3,6 +3,17 @@
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 test_dir=$(mktemp -d /tmp/keyline-flow.XXXXXX)
 chmod 755 "$test_dir"
+# the first day: nothing is there to be started, and nothing to be written by hand
+first_day=$test_dir/first
+mkdir "$first_day"
+for verb in status "job list"; do
+    KEYLINE_ROOT=$first_day keyline $verb >"$test_dir/said" 2>&1 && die "$verb: there is no appliance"
+    grep -q "There is no CA yet: .*'keyline init'" "$test_dir/said" || die "$verb on the first day: $(cat "$test_dir/said")"
+done
+KEYLINE_ROOT=$first_day keyline doctor --json >"$test_dir/said" && die "doctor: all is well without a CA"
+jq -e '.checks[] | select(.check == "token PIN") | .next | contains("keyline init")' "$test_dir/said" >/dev/null ||
+    die "the PIN is to be written by hand: $(cat "$test_dir/said")"
+
 appliance_new "$test_dir/a" >/dev/null
 etc=$KEYLINE_ROOT/etc lib=$KEYLINE_ROOT/lib
 

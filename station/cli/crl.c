@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -172,6 +173,21 @@ static int renew(struct cli *c, struct err *e)
     return r;
 }
 
+static X509 *ca_at(const struct ca_files *f, int i)
+{
+    return i ? sk_X509_value(f->retired, i - 1) : sk_X509_value(f->chain, 0);
+}
+
+/* The number of a CA's list as it lies there, 0: there is none. */
+static int64_t number_of(const struct cli *c, X509 *ca)
+{
+    struct list l;
+    load(ca, &c->paths, &l);
+    int64_t number = l.number;
+    list_done(&l);
+    return number;
+}
+
 static int each_ca(struct cli *c, const struct ca_files *f, struct err *e)
 {
     const char *wanted = cli_option(c, "ca");
@@ -180,7 +196,7 @@ static int each_ca(struct cli *c, const struct ca_files *f, struct err *e)
     json_t *all = json_array();
     for (int i = 0; i < count && r == 0; i++) {
         struct list l;
-        load(i ? sk_X509_value(f->retired, i - 1) : sk_X509_value(f->chain, 0), &c->paths, &l);
+        load(ca_at(f, i), &c->paths, &l);
         /* files hold one list: the active CA's, unless another is named */
         if (wanted ? strncmp(l.ca, wanted, strlen(wanted)) == 0 : !out || i == 0) {
             if (out)
@@ -201,14 +217,35 @@ static int each_ca(struct cli *c, const struct ca_files *f, struct err *e)
     return r;
 }
 
+/* A list of a moment ago that lacks nothing is not made again: who asked for a new one is told. */
+static int renew_and_tell(struct cli *c, const struct ca_files *f, struct err *e)
+{
+    int count = 1 + sk_X509_num(f->retired), same = 0, r;
+    int64_t *before = calloc((size_t)count, sizeof *before);
+    if (!before)
+        return err_set(e, ERR_NOMEM, "no memory for %d CRLs", count);
+    for (int i = 0; i < count; i++)
+        before[i] = number_of(c, ca_at(f, i));
+    r = renew(c, e);
+    for (int i = 0; i < count && r == 0; i++)
+        same += before[i] && number_of(c, ca_at(f, i)) == before[i];
+    if (same)
+        fprintf(stderr,
+                "keyline: %s made anew: what was made within the last %d s and lacks no revocation "
+                "is given out again\n",
+                same == count ? "no CRL was" : "not every CRL was", CRL_FRESH_MS / 1000);
+    free(before);
+    return r;
+}
+
 int ca_crl(struct cli *c, struct err *e)
 {
     struct ca_files f = {0};
-    if (cli_has(c, "now") && renew(c, e))
-        return -1;
     if (ca_files_read(&c->paths, &f, e))
         return -1;
-    int r = each_ca(c, &f, e);
+    int r = cli_has(c, "now") ? renew_and_tell(c, &f, e) : 0;
+    if (r == 0)
+        r = each_ca(c, &f, e);
     ca_files_done(&f);
     return r;
 }

@@ -148,9 +148,10 @@ grep -qx "withdrawn=1" "$test_dir/ledger" || die "the ledger does not list the w
 wait_until 20 "a list that lacks nothing" crl_is revoked $((count + 2))
 number=$(crl number)
 sleep 10 # a younger list would be given out as it is
-keyline ca crl --now --out "$test_dir/new.crl"
+keyline ca crl --now --out "$test_dir/new.crl" 2>"$test_dir/said"
 [ "$(crl number)" -eq $((number + 1)) ] || die "no new CRL on demand"
-keyline ca crl --now --out "$test_dir/new.crl"
+[ ! -s "$test_dir/said" ] || die "a new CRL is made, and it says: $(cat "$test_dir/said")"
+says "no CRL was made anew" keyline ca crl --now --out "$test_dir/new.crl"
 [ "$(crl number)" -eq $((number + 1)) ] || die "a CRL that was just made is made again"
 openssl crl -inform DER -in "$test_dir/new.crl" -noout -verify -CAfile "$KEYLINE_ROOT/etc/ca/chain.pem" 2>&1 |
     grep -q "verify OK" || # it ends with 0, too, when it has said "verify failure"

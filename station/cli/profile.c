@@ -146,10 +146,15 @@ static json_t *list_entry(const char *name, const struct profile *p, const struc
     return o;
 }
 
-static int is_profile_file(const struct dirent *d)
+static bool is_file_of_profile(const char *path)
 {
-    size_t len = strlen(d->d_name);
-    return len > 5 && d->d_name[0] != '.' && strcmp(d->d_name + len - 5, ".json") == 0;
+    size_t len = strlen(path);
+    return len > 5 && strcmp(path + len - 5, ".json") == 0;
+}
+
+static int is_entry_of_profile(const struct dirent *d)
+{
+    return d->d_name[0] != '.' && is_file_of_profile(d->d_name);
 }
 
 static void add_file(const char *dir, const char *file, json_t *list)
@@ -185,7 +190,7 @@ int profile_list(struct cli *c, struct err *e)
         goto out;
     json_array_append_new(list, list_entry(p->name, p, NULL));
     paths_get(&c->paths, PATH_PROFILES, dir);
-    n = scandir(dir, &files, is_profile_file, alphasort);
+    n = scandir(dir, &files, is_entry_of_profile, alphasort);
     for (int i = 0; i < n; i++) {
         add_file(dir, files[i]->d_name, list);
         free(files[i]);
@@ -203,12 +208,19 @@ out:
 
 /* ---- show and check */
 
-/* A name, or what looks like a path. */
+/* A name, or what looks like a path. A file of another name may be right and would never be found. */
 static int find_or_read(const struct cli *c, const char *what, struct profile **ret,
         struct buf *problems, struct err *e)
 {
-    bool path = strchr(what, '/') || strstr(what, ".json");
-    return path ? profile_read(what, ret, problems, e) : profile_find(c, what, ret, problems, e);
+    if (is_file_of_profile(what))
+        return profile_read(what, ret, problems, e);
+    if (strchr(what, '/'))
+        return err_set(e, ERR_PROFILE, "%.300s: the file of a profile is called NAME.json", what);
+    int r = profile_find(c, what, ret, problems, e);
+    if (r && e->id == ERR_NOT_FOUND)
+        err_advise(e, "'keyline profile list' shows which there are; a file that lies elsewhere "
+                      "is given as ./NAME.json.");
+    return r;
 }
 
 int profile_show(struct cli *c, struct err *e)
@@ -325,7 +337,8 @@ int profile_check(struct cli *c, struct err *e)
         goto out;
     }
     if (find_or_read(c, c->args[0], &p, &problems, &why) && why.id != ERR_PROFILE) {
-        r = err_set(e, why.id, "%s", why.msg);
+        *e = why; /* with its hint */
+        r = -1;
         goto out;
     }
     if (p && cli_has(c, "manifest")) {

@@ -95,6 +95,12 @@ static void check(void **state)
     assert_int_equal(o->status, 0);
     o = keyline("profile", "check", "good", "--example", "x", NULL);
     assert_int_equal(o->status, 2);
+    /* right as it is, and no job would ever find it */
+    test_write("good.txt", "%s", keyline("profile", "show", "idevid", "--document", NULL)->out);
+    o = keyline("profile", "check", test_path("good.txt"), NULL);
+    assert_int_equal(o->status, 1);
+    assert_says(o->out, "good.txt: the file of a profile is called NAME.json\n");
+    assert_says(keyline("profile", "check", "good.txt", NULL)->err, "is given as ./NAME.json");
 
     test_write("m.csv", "device_name,subject.common_name,subject.country,attr.ip\n"
                         "d1,One,,192.0.2.1\nd2,,,\nd3,Three,DE,\nd4,Four,,1.2.3\n");

@@ -345,10 +345,10 @@ static int connect_to(const char *path, struct err *e)
     }
 }
 
-/* Until the server has let us in. sd-bus has a limit of its own for that, too long for a person. */
+/* Until the server has let us in. sd-bus would wait 90 s; but a large import holds jobd for as long as a call may take. */
 static int greet(sd_bus *bus)
 {
-    int64_t deadline = time_monotonic_ms() + BUS_GREETING_MS;
+    int64_t deadline = time_monotonic_ms() + BUS_TIMEOUT_MS;
     int r = 0;
     while (r >= 0 && (r = sd_bus_is_ready(bus)) == 0) {
         int64_t left_ms = deadline - time_monotonic_ms();

@@ -29,7 +29,7 @@ int bus_server_open(
         sd_event *event, const struct bus_door *d, struct bus_server **ret, struct err *e);
 void bus_server_close(struct bus_server **s);
 
-/* event may be NULL: then only blocking calls can be made, and this waits for the server to let us in, BUS_GREETING_MS at
+/* event may be NULL: then only blocking calls can be made, and this waits for the server to let us in, BUS_TIMEOUT_MS at
  * most: ERR_TIMEOUT. ERR_UNAVAILABLE when nobody listens, ERR_DENIED when the socket's rights keep us out.
  * Calls end after BUS_TIMEOUT_MS. Release with sd_bus_flush_close_unref. */
 int bus_client_open(const char *path, sd_event *event, sd_bus **ret, struct err *e);

@@ -32,7 +32,6 @@
 /* bus */
 #define BUS_MESSAGE_MAX       (1u << 20)           /* one call's byte array */
 #define BUS_TIMEOUT_MS        15000u               /* a local call: covers an HSM of one signature a second with 8 waiting */
-#define BUS_GREETING_MS       5000u                /* a server's first word to who connects and waits: sd-bus would take 90 s for one that hangs */
 #define STATUS_TIMEOUT_MS     5000u                /* jobd asks the signer how it is while a person waits BUS_TIMEOUT_MS for jobd */
 #define JOBS_IMPORT_TIMEOUT_MS 600000u            /* one import: 200 MB on a slow disk */
 #define BUS_PEERS_MAX         256u                 /* 64 slots, their restarts, and the tools of a person */

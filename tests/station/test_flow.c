@@ -1,85 +1,7 @@
 /* The way of one device: a scripted device in memory on one side, a scripted jobd behind the real
- * door on the other. */
-#include "station_test.h"
-
+ * door on the other. (test_flow_outage.c has what is the station's fault.) */
 #include "base/jwe.h"
-#include "fake_driver.h"
-#include "fake_jobd.h"
-#include "station/flow.h"
-#include "station/serve.h"
-
-static struct fake_jobd *jobd;
-static struct fake_device device;
-static struct panel panel;
-
-static int set_up_with(const char *key_type)
-{
-    jobd = fake_jobd_new();
-    fake_device_init(&device, key_type);
-    snprintf(jobd->key_type, sizeof jobd->key_type, "%s", key_type);
-    jobd->cert_len = fake_device_cert(&device, jobd->cert, sizeof jobd->cert);
-    fake_jobd_start(jobd);
-    panel_init(&panel, &jobd->paths, "01", "/ports/slot01");
-    return 0;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    return set_up_with("P-256");
-}
-
-static int set_up_rsa(void **state)
-{
-    (void)state;
-    return set_up_with("RSA-2048");
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    panel_done(&panel);
-    fake_device_done(&device);
-    fake_jobd_free(jobd);
-    return 0;
-}
-
-/* One attempt. */
-static enum err_id run_once(void)
-{
-    struct driver_session s = {.driver = &fake_driver, .io = &device.io};
-    struct flow f;
-    struct err e = {0};
-    flow_init(&f, &s, &panel);
-    if (flow_run(&f, &e) == 0)
-        e.id = ERR_NONE;
-    flow_done(&f);
-    return e.id;
-}
-
-#define assert_ends(want) assert_string_equal(err_name(run_once()), err_name(want))
-
-/* A whole stay in the slot. */
-static void serve(void)
-{
-    struct err e = {0};
-    assert_ok(serve_device(&fake_driver, &device.io, &panel, &e), &e);
-}
-
-/* A tile is sent without waiting: give it the time to arrive. */
-#define assert_shown(prefix) wait_until(fake_jobd_saw(jobd, prefix))
-
-/* Another device for the same jobd: not before the last one's tiles are there, which jobd judges by what it has recorded. */
-static void next_device(void)
-{
-    if (jobd->tile_count)
-        assert_shown("empty : ");
-    jobd->tile_count = 0;
-    jobd->registered = jobd->certified_before = false;
-    device.identity.sealed = device.passed = false;
-    device.verdict_ms = 0;
-    device.pull_after_verdict_ms = 1;
-}
+#include "flow_rig.h"
 
 /* --- the good way --- */
 
@@ -490,114 +412,6 @@ static void sealed_with_anything_else_it_is_not_ours(void **state)
     assert_int_equal(jobd->calls[M_COMPLETE], 0);
 }
 
-/* --- what is not the unit's fault --- */
-
-static void stale_nonces_are_renewed(void **state)
-{
-    (void)state;
-    jobd->refuse[M_CERTIFY] = ERR_NONCE;
-    jobd->refusals[M_CERTIFY] = 3;
-    assert_ends(ERR_NONE);
-    assert_string_equal(jobd->order, "CNZNZNZNZAK");
-    assert_int_equal(device.calls[S_CSR], 4);
-}
-
-static void but_not_for_ever_in_one_attempt(void **state)
-{
-    (void)state;
-    jobd->refuse[M_CERTIFY] = ERR_NONCE;
-    jobd->refusals[M_CERTIFY] = 100;
-    assert_ends(ERR_NONCE);
-    assert_int_equal(jobd->calls[M_CERTIFY], 4);
-    assert_int_equal(jobd->calls[M_FAIL], 0);
-}
-
-static void a_token_that_is_away_is_waited_for_within_the_run(void **state)
-{
-    (void)state;
-    jobd->refuse[M_CERTIFY] = ERR_TOKEN_ABSENT;
-    jobd->refusals[M_CERTIFY] = 1;
-    device.pull_after_verdict_ms = 10;
-    serve();
-    assert_true(device.passed);
-    assert_int_equal(jobd->calls[M_CLAIM], 1);
-    assert_int_equal(jobd->calls[M_FAIL], 0);
-    assert_shown("waiting sensor-0001: ");
-}
-
-static void pulled_while_waiting_ends_the_run(void **state)
-{
-    (void)state;
-    jobd->refuse[M_CERTIFY] = ERR_TOKEN_ABSENT;
-    jobd->refusals[M_CERTIFY] = 1000;
-    device.pull_after_ms = 200;
-    serve();
-    assert_string_equal(jobd->failed_with, "DeviceGone");
-    assert_false(device.passed || device.failed);
-}
-
-static void faults_of_the_station_are_waited_out(void **state)
-{
-    static const enum err_id ids[] = {
-            ERR_STORE, ERR_DISK_FULL, ERR_TIMEOUT, ERR_UNAVAILABLE, ERR_PROTOCOL};
-    static const enum method methods[] = {M_CLAIM, M_ADVANCE, M_COMPLETE};
-    (void)state;
-    for (size_t m = 0; m < sizeof methods / sizeof *methods; m++)
-        for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-            next_device();
-            /* at Complete it is sealed, and comes back as certified */
-            jobd->certified_before = methods[m] == M_COMPLETE;
-            jobd->refuse[methods[m]] = ids[i];
-            jobd->refusals[methods[m]] = 1;
-            serve();
-            assert_true(device.passed);
-            assert_shown("pass sensor-0001: ");
-        }
-    assert_false(device.failed);
-    assert_int_equal(jobd->calls[M_FAIL], 0);
-    assert_false(jobd->pass_too_early);
-}
-
-/* jobd ends in each method and comes back; the device stays plugged in all the while. */
-static void restart_jobd(struct fake_device *d, enum stage s)
-{
-    (void)d;
-    if (s == S_PING && jobd->die_times == 0 && panel.bus == NULL) {
-        jobd->certified_before = jobd->calls[M_CERTIFY] > 1 || jobd->die_in > M_CERTIFY;
-        fake_jobd_start(jobd);
-    }
-}
-
-static void a_jobd_that_dies_anywhere_costs_no_device(void **state)
-{
-    (void)state;
-    device.on_stage = restart_jobd;
-    for (enum method m = M_CLAIM; m <= M_COMPLETE; m++) {
-        next_device();
-        jobd->die_in = m;
-        jobd->die_times = 1;
-        serve();
-        assert_true(device.passed);
-        assert_false(device.failed);
-        assert_true(jobd->registered);
-    }
-}
-
-static void a_record_whose_answer_was_lost_is_a_pass(void **state)
-{
-    (void)state;
-    device.on_stage = restart_jobd;
-    device.pull_after_verdict_ms = 1;
-    jobd->die_in = M_COMPLETE;
-    jobd->die_times = 1;
-    jobd->die_after_commit = true;
-    serve();
-    assert_true(device.passed);
-    assert_false(device.failed);
-    assert_shown("pass sensor-0001: ");
-    assert_false(jobd->pass_too_early);
-}
-
 /* Its slot died before it could say PASS, or somebody is not sure: nothing is done to it. */
 static void registered_it_only_proves_itself_again(void **state)
 {
@@ -643,81 +457,37 @@ static void registered_anything_else_is_no_pass(void **state)
     assert_ends(ERR_DEVICE_DONE);
 }
 
-static void without_jobd_it_waits_and_shows_its_tile_later(void **state)
-{
-    (void)state;
-    fake_jobd_kill(jobd);
-    device.on_stage = restart_jobd;
-    device.pull_after_verdict_ms = 1;
-    serve();
-    assert_true(device.passed);
-}
-
-static void a_tile_outlives_jobd(void **state)
-{
-    (void)state;
-    struct err e = {0};
-    assert_ok(panel_connect(&panel, &e), &e);
-    panel_show(&panel, SLOT_FAIL, "sensor-0007", "a reason");
-    wait_until((panel_refresh(&panel), fake_jobd_saw(jobd, "fail sensor-0007: a reason")));
-    fake_jobd_kill(jobd);
-    jobd->tile_count = 0;
-    panel_refresh(&panel);
-    fake_jobd_start(jobd);
-    wait_until((panel_refresh(&panel), fake_jobd_saw(jobd, "fail sensor-0007: a reason")));
-}
-
-static void nobody_there_is_said_at_once(void **state)
-{
-    (void)state;
-    struct err e = {0};
-    device.fail[S_OPEN] = ERR_DEVICE_SILENT;
-    assert_err(serve_device(&fake_driver, &device.io, &panel, &e), &e, ERR_DEVICE_SILENT);
-    assert_string_equal(jobd->order, "");
-}
-
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-            CASE(passes),
-            cmocka_unit_test_setup_teardown(passes, set_up_rsa, tear_down),
-            CASE(no_two_challenges_are_alike),
-            CASE(pass_is_shown_only_after_complete_was_answered),
-            CASE(a_key_is_brought),
-            CASE(one_that_has_a_key_gets_no_other),
-            CASE(one_that_can_make_its_key_makes_it),
-            CASE(no_key_is_brought_unless_the_job_allows_it),
-            CASE(a_signer_that_is_away_is_waited_for),
-            CASE(a_key_that_was_changed_on_its_way_is_not_installed),
-            CASE(with_a_transport_key_it_comes_sealed),
-            CASE(a_failing_stage_fails_the_run_with_its_reason),
-            CASE(before_the_claim_there_is_nothing_to_fail),
-            CASE(jobds_refusals_come_through),
-            CASE(any_answer_to_fail_is_borne),
-            CASE(a_fail_stays_until_the_device_is_out),
-            CASE(one_that_restarts_all_the_time_does_not_fill_the_registry),
-            CASE(dead_in_its_port_it_stays_a_fail),
-            CASE(slow_once_it_is_not_run_again_by_itself),
-            CASE(only_its_own_key_proves_it),
-            CASE(requests_have_a_size),
-            CASE(what_reads_back_differently_is_found),
-            CASE(names_that_are_no_text_do_not_leave_us),
-            CASE(pulled_after_certification_it_goes_on),
-            CASE(sealed_but_not_recorded_it_only_proves_itself),
-            CASE(sealed_with_anything_else_it_is_not_ours),
-            CASE(stale_nonces_are_renewed),
-            CASE(but_not_for_ever_in_one_attempt),
-            CASE(a_token_that_is_away_is_waited_for_within_the_run),
-            CASE(pulled_while_waiting_ends_the_run),
-            CASE(faults_of_the_station_are_waited_out),
-            CASE(a_jobd_that_dies_anywhere_costs_no_device),
-            CASE(a_record_whose_answer_was_lost_is_a_pass),
-            CASE(registered_it_only_proves_itself_again),
-            CASE(registered_anything_else_is_no_pass),
-            CASE(without_jobd_it_waits_and_shows_its_tile_later),
-            CASE(a_tile_outlives_jobd),
-            CASE(nobody_there_is_said_at_once),
+            FLOW_CASE(passes),
+            cmocka_unit_test_setup_teardown(passes, flow_set_up_rsa, flow_tear_down),
+            FLOW_CASE(no_two_challenges_are_alike),
+            FLOW_CASE(pass_is_shown_only_after_complete_was_answered),
+            FLOW_CASE(a_key_is_brought),
+            FLOW_CASE(one_that_has_a_key_gets_no_other),
+            FLOW_CASE(one_that_can_make_its_key_makes_it),
+            FLOW_CASE(no_key_is_brought_unless_the_job_allows_it),
+            FLOW_CASE(a_signer_that_is_away_is_waited_for),
+            FLOW_CASE(a_key_that_was_changed_on_its_way_is_not_installed),
+            FLOW_CASE(with_a_transport_key_it_comes_sealed),
+            FLOW_CASE(a_failing_stage_fails_the_run_with_its_reason),
+            FLOW_CASE(before_the_claim_there_is_nothing_to_fail),
+            FLOW_CASE(jobds_refusals_come_through),
+            FLOW_CASE(any_answer_to_fail_is_borne),
+            FLOW_CASE(a_fail_stays_until_the_device_is_out),
+            FLOW_CASE(one_that_restarts_all_the_time_does_not_fill_the_registry),
+            FLOW_CASE(dead_in_its_port_it_stays_a_fail),
+            FLOW_CASE(slow_once_it_is_not_run_again_by_itself),
+            FLOW_CASE(only_its_own_key_proves_it),
+            FLOW_CASE(requests_have_a_size),
+            FLOW_CASE(what_reads_back_differently_is_found),
+            FLOW_CASE(names_that_are_no_text_do_not_leave_us),
+            FLOW_CASE(pulled_after_certification_it_goes_on),
+            FLOW_CASE(sealed_but_not_recorded_it_only_proves_itself),
+            FLOW_CASE(sealed_with_anything_else_it_is_not_ours),
+            FLOW_CASE(registered_it_only_proves_itself_again),
+            FLOW_CASE(registered_anything_else_is_no_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

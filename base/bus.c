@@ -1,6 +1,6 @@
 /* sd-bus over private sockets, no broker. A peer gets in by its uid alone (SO_PEERCRED, which it
  * cannot choose) and sees one object. Whatever a peer sends or leaves out costs it its own
- * connection, never this process; but sd-bus keeps up to 128 MB of a message that does not end, which the units bound
+ * connection, never this process; but sd-bus keeps up to 128 MB of a message that does not end. signerd's unit bounds that
  * (MemoryMax). */
 #include "base/bus.h"
 

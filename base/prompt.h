@@ -1,5 +1,5 @@
-/* Talking with a person at the terminal, above all asking for a secret at the terminal: nothing is echoed, and the terminal has its echo back whatever signal
- * comes. */
+/* Talking with a person at the terminal, above all asking for a secret: nothing is echoed, and the terminal has its echo
+ * back whatever signal comes. */
 #pragma once
 
 struct buf;

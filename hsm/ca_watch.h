@@ -1,4 +1,5 @@
-/* Keeps an eye on the CA that signerd works with: tells when another one is put in force; says in the log, at the start and daily, when the CA is about to end. */
+/* Keeps an eye on the CA that signerd works with: tells when another one is put in force; says in the log, at the
+ * start and daily, when the CA is about to end. */
 #pragma once
 #include <systemd/sd-event.h>
 #include "base/paths.h"

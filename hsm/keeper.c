@@ -151,8 +151,7 @@ static int judge_mark(struct keeper *k, const uint8_t *answer, size_t len, struc
             (k->parts.mark_kept || ledger_counts(k->parts.ledger).groups == 0))
         return err_set(e, ERR_UNAVAILABLE,
                 "the ledger's mark can be in an HSM that does not work: connect it, or see "
-                "'signerd "
-                "--accept-ledger' in docs/ca.md");
+                "'signerd --accept-ledger' in docs/ca.md");
     /* it could once: a token that is not well, or another one, which a person finds out */
     if (*answer == MARK_CANNOT && k->parts.mark_kept && !k->parts.accept)
         return err_set(e, ERR_UNAVAILABLE,

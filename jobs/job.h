@@ -27,8 +27,8 @@ struct job_options {
             *keys; /* NULL: "device"; "signer": the signer may make them (hsm/approval/ticket.h) */
 };
 /* Imports a manifest without fault as a job that is pending approval: everything, or nothing. What only the registry
- * and the profile can know (groups, names given already, values that the profile's certificates cannot hold) is added to m's errors: *ret is then {"imported":false,..} and nothing has
- * changed. ERR_EXISTS names the job that the same file was imported as. */
+ * and the profile can know (groups, names given already, values that the profile's certificates cannot hold) is added to
+ * m's errors: *ret is then {"imported":false,..} and nothing has changed. ERR_EXISTS names the job that the same file was imported as. */
 int job_import(struct registry *r, const struct site *s, const char *actor, struct manifest *m,
         const struct job_options *o, json_t **ret, struct err *e);
 /* {"imported":false,"errors_total","errors"} of a manifest with errors. */
